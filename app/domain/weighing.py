@@ -29,14 +29,14 @@ def weighed(round_: Round, config: TrainingConfig, fleet: Sequence[Candidate]) -
     received = sorted(chain.from_iterable(files), key=lambda part: part.client_id)
     if not received:
         return round_
-    examples = bounded([float(part.num_examples or 0) for part in received], config)
+    examples = [float(part.num_examples or 0) for part in received]
     if not any(examples):
         return round_  # there is nothing to divide; the aggregation says so
     candidates = {one.client_id: one for one in fleet}
     known = [candidates.get(part.client_id) for part in received]
     reported = sum(one is not None and one.data_distribution is not None for one in known)
     sketched = sum(one is not None and one.data_distribution is None and one.sketch is not None for one in known)
-    shares = examples
+    shares = bounded(examples, config)
     if reported or sketched:
         places = {one.client_id: place for place, one in enumerate(fleet)}
         skew = believable_skew(fleet)

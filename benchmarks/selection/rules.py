@@ -10,7 +10,6 @@ from benchmarks.selection.learning import Model, Recipe, steps_of
 from tcsfeel.aggregation import Parameters, UpdateFacts, Updates, next_model
 from tcsfeel.aggregation.balance import balanced_within_bounds
 from tcsfeel.aggregation.config import Aggregation, AggregationConfig
-from tcsfeel.aggregation.weights import bounded
 from tcsfeel.selection.skew import believable_skew
 from tcsfeel.selection.types import Candidate
 from tcsfeel.wire.tasks import Scalar
@@ -93,7 +92,7 @@ class Rule:
             return None
         if self._skew is None or fleet[0].data_distribution is None:
             self._skew = believable_skew(fleet)
-        examples = bounded([float(self._samples[member]) for member in members], self._config)
+        examples = [float(self._samples[member]) for member in members]
         return balanced_within_bounds(examples, self._skew[list(members)], self._config, means)
 
     def _learn(self, model: Model, updates: Model, members: Sequence[int], steps: Sequence[int]) -> None:

@@ -131,8 +131,14 @@ def test_updates_in_the_mean_of_a_relay_keep_their_proportions() -> None:
 
 
 def test_a_client_below_a_relay_weighs_no_more_than_any_client_may() -> None:
-    fleet = [client(f"c{number}", [1, 0]) for number in range(9)] + [client("rare", [0, 1], data_size=1900)]
+    # The mean of c0 is the only one with rare labels, which are a half of the fleet's. Three quarters of it are of one.
+    fleet = [client(f"c{number}", [1, 0]) for number in range(11)] + [client("rare", [0, 1])]
+    absent = [client(f"d{number}", [0, 1]) for number in range(10)]
     parts = [Participation(client_id=one.client_id, status="received", num_examples=10) for one in fleet[:-1]]
-    parts.append(Participation(client_id="rare", status="received", num_examples=10, relay="c0"))
-    found = weights(weighed(a_round(participations=tuple(parts)), BALANCED, fleet))
-    assert max(weight or 0.0 for weight in found.values()) <= 0.3 + 1e-9
+    parts.append(Participation(client_id="rare", status="received", num_examples=30, relay="c0"))
+    round_ = weighed(a_round(participations=tuple(parts)), BALANCED, [*fleet, *absent])
+    found = {name: weight or 0.0 for name, weight in weights(round_).items()}
+    assert found["rare"] == pytest.approx(3 * found["c0"])
+    assert 0.29 < found["rare"] <= 0.3 + 1e-9
+    of_mean = (weights_of(round_) or [])[0]
+    assert of_mean * 30 / 40 == pytest.approx(found["rare"]), "which is its share of the model"

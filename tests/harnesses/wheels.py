@@ -37,7 +37,6 @@ FOREIGN = "raise SystemExit('a module of the working directory was run: ' + __fi
 CPU = "import time; import tcsfeel.agent; print(time.process_time())"
 LISTED = """
 import json
-import math
 from importlib.metadata import distributions
 print(json.dumps([[one.metadata["Name"], one.read_text("top_level.txt") or ""] for one in distributions()]))
 """

@@ -59,41 +59,46 @@ def balanced(weights: Sequence[float], skew: Floats, penalty: float = PENALTY) -
 
 
 def balanced_in_means(
-    weights: Sequence[float], skew: Floats, means: Sequence[int], penalty: float = PENALTY
-) -> list[float]:
+    sums: Floats, parts: Floats, skew: Floats, means: npt.NDArray[np.intp], penalty: float = PENALTY
+) -> Floats:
     """Return the weights (K,) that balance the labels, where some updates have been averaged already.
 
     Args:
-        weights: those of FedAvg, each at least 0, with a sum above 0.
+        sums: (G,) the weight of each mean without balance, each at least 0, with a sum above 0.
+        parts: (K,) the part of its mean that each update is, with the sum 1 in each mean.
         skew: (K, C) that of `balanced`.
-        means: (K,) the number of the mean that each update is in, from 0 on, without gaps.
-        penalty: of weights that differ from those of FedAvg, above 0.
+        means: (K,) the number of the mean that each update is in, from 0 to G - 1.
+        penalty: of weights that differ from those without balance, above 0.
     """
-    given, places = np.asarray(weights, np.float64), np.asarray(means)
-    sums = np.bincount(places, given)
-    parts = np.divide(given, sums[places], out=np.zeros_like(given), where=given > 0.0)
     pooled = np.zeros((len(sums), skew.shape[1]))
-    np.add.at(pooled, places, parts[:, np.newaxis] * skew)
-    found = np.asarray(balanced(sums.tolist(), pooled, penalty * len(sums) / len(given)))
-    return [float(weight) for weight in found[places] * parts]
+    np.add.at(pooled, means, parts[:, np.newaxis] * skew)
+    found = np.asarray(balanced(sums.tolist(), pooled, penalty * (len(sums) / len(parts))))
+    return np.asarray(found[means] * parts)
 
 
 def balanced_within_bounds(
-    weights: Sequence[float], skew: Floats, config: AggregationConfig, means: Sequence[int] | None = None
+    examples: Sequence[float], skew: Floats, config: AggregationConfig, means: Sequence[int] | None = None
 ) -> list[float]:
     """Return the weights (K,) that balance the labels, with the sum 1, within the bounds of a client's weight.
 
+    A mean whose largest member would exceed the bounds is made smaller as a whole.
+
     Args:
-        weights: those of FedAvg within the bounds (`bounded`), with a sum above 0.
+        examples: of each update, each at least 0, with a sum above 0. Updates in a mean were averaged by them.
         skew: that of `balanced`.
         config: may say `server_balance_penalty`, and how much one client may weigh.
-        means: that of `balanced_in_means`; None if each update is on its own.
+        means: (K,) the number of the mean that each update is in, from 0 on, without gaps; None if each is on its own.
     """
-    count = sum(weight > 0.0 for weight in weights)
-    penalty = config.hyperparameter("server_balance_penalty", PENALTY)
-    alone = range(len(weights))
-    found = bounded(balanced_in_means(weights, skew, means or alone, penalty), config, of=count)
-    return moderated(found, weights, largest_share(config, count))
+    given, usual = np.asarray(examples, np.float64), np.asarray(bounded(examples, config), np.float64)
+    places = np.arange(len(given)) if means is None else np.asarray(means, np.intp)
+    parts = np.divide(given, np.bincount(places, given)[places], out=np.zeros_like(given), where=given > 0.0)
+    sums = np.asarray(np.bincount(places, usual), np.float64)
+    count = int((usual > 0.0).sum())
+    found = balanced_in_means(sums, parts, skew, places, config.hyperparameter("server_balance_penalty", PENALTY))
+    limited = np.asarray(bounded(found.tolist(), config, of=count))
+    factors = np.ones(len(sums))
+    np.minimum.at(factors, places, np.divide(limited, found, out=np.ones_like(found), where=found > 0.0))
+    return moderated(list(found * factors[places]), list(sums[places] * parts), largest_share(config, count))
 
 
 def moderated(weights: Sequence[float], usual: Sequence[float], largest: float) -> list[float]:

@@ -12,6 +12,11 @@ from tcsfeel.inbound.arrivals import Arrivals
 from tcsfeel.inbound.bounds import Bounds
 from tcsfeel.inbound.connection import Connection
 
+LAST_SECONDS = 1.0
+"""How long the server waits for connections whose requests it has called off: they get a 503, and end by themselves.
+Then those are closed whose callers do not read."""
+LOOK_SECONDS = 0.01
+
 
 class Server(uvicorn.Server):
     """Serves the sockets that it gets. Its configuration has to name `Connection` as its protocol.
@@ -39,7 +44,11 @@ class Server(uvicorn.Server):
             await acceptor.close()
         self.arrivals.refusals.end()
         await super().shutdown(sockets)
-        for connection in self.arrivals.guests():  # whose callers have not read their answers in the time they had
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LAST_SECONDS
+        while self.arrivals.guests() and loop.time() < end and not self.force_exit:  # noqa: ASYNC110  (sockets ring no bell)
+            await asyncio.sleep(LOOK_SECONDS)
+        for connection in self.arrivals.guests():
             connection.evict()
         await asyncio.sleep(0)  # in which their sockets are closed
 

@@ -124,6 +124,8 @@ async def test_means_of_relays_are_balanced_as_a_whole(database_url: str, tmp_pa
     async with relayed(tmp_path, database_url, four(), TREE) as (running, _):
         for client_id, counts in labels.items():
             await running.system.clients.change(client_id, {"data_distribution": counts})
+        # Twice as many samples have the second label as those of the round, so c is to weigh more than by its examples.
+        await running.system.clients.change("c", {"data_size": 120})
         training_id = await running.create(topology="relay", aggregation="balanced")
         round_ = await running.run_round(training_id)
         assert round_.status == "completed", round_.failure_reason
@@ -132,6 +134,7 @@ async def test_means_of_relays_are_balanced_as_a_whole(database_url: str, tmp_pa
         assert round_.weighting == "balanced by the labels of 4 clients"
         assert sum(found.values()) == pytest.approx(1.0)
         assert (found["a"], found["b"]) == pytest.approx((2 * found["r"], 3 * found["r"]))
+        assert found["c"] > 0.45 > 40 / 100
         mean = (10 * 1 + 20 * 2 + 30 * 3) / 60
         expected = (1 - found["c"]) * mean + found["c"] * 5
         assert await running.weight(training_id, 1) == pytest.approx(expected, rel=1e-6)

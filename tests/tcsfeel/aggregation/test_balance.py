@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation import UpdateFacts, Updates, next_model
-from tcsfeel.aggregation.balance import PENALTY, Floats, balanced, balanced_in_means, moderated
+from tcsfeel.aggregation.balance import (
+    PENALTY,
+    Floats,
+    balanced,
+    balanced_in_means,
+    balanced_within_bounds,
+    moderated,
+)
+from tcsfeel.aggregation.weights import bounded, largest_share
 from tests.depth import tries
 from tests.tcsfeel.models import assembled
 
@@ -83,10 +91,10 @@ def test_updates_in_a_mean_keep_their_proportions_and_no_such_weights_are_better
     examples, skew = found
     rng = np.random.default_rng(seed)
     means = np.unique(rng.integers(0, 4, len(examples)), return_inverse=True)[1]
-    weights = np.array(balanced_in_means(examples, skew, means.tolist(), penalty))
-    assert weights.sum() == pytest.approx(1.0, abs=1e-12)
     shares = np.array(examples) / sum(examples)
-    usual = np.bincount(means, shares)
+    usual = np.asarray(np.bincount(means, shares), np.float64)
+    weights = balanced_in_means(usual, shares / usual[means], skew, means, penalty)
+    assert weights.sum() == pytest.approx(1.0, abs=1e-12)
     factors = np.bincount(means, weights) / usual
     assert weights == pytest.approx(factors[means] * shares, abs=1e-12)
     best = objective(weights, examples, skew, penalty)
@@ -98,7 +106,23 @@ def test_updates_in_a_mean_keep_their_proportions_and_no_such_weights_are_better
 @given(found=rounds())
 def test_updates_on_their_own_weigh_the_same_to_the_bit(found: tuple[list[float], Floats]) -> None:
     examples, skew = found
-    assert balanced_in_means(examples, skew, range(len(examples))) == balanced(examples, skew)
+    alone = balanced_in_means(np.array(examples), np.ones(len(examples)), skew, np.arange(len(examples)))
+    assert alone.tolist() == balanced(examples, skew)
+
+
+@tries(200)
+@given(found=rounds(), seed=st.integers(0, 2**32 - 1))
+def test_no_client_in_a_mean_weighs_more_than_any_client_may(found: tuple[list[float], Floats], seed: int) -> None:
+    examples, skew = found
+    means = np.unique(np.random.default_rng(seed).integers(0, 4, len(examples)), return_inverse=True)[1]
+    config = TrainingConfig(name="t", aggregation="balanced")
+    weights = np.array(balanced_within_bounds(examples, skew, config, means.tolist()))
+    assert weights.sum() == pytest.approx(1.0)
+    parts = np.array(examples) / np.bincount(means, examples)[means]
+    assert weights == pytest.approx(np.bincount(means, weights)[means] * parts, abs=1e-12), "as the relay has made them"
+    usual = np.bincount(means, bounded(examples, config))[means] * parts
+    largest = max(largest_share(config, len(examples)), (usual / usual.sum()).max())
+    assert weights.max() <= largest * (1 + 1e-9)
 
 
 def test_two_clients_by_hand() -> None:
@@ -148,3 +172,14 @@ def test_a_model_is_the_mean_with_given_weights_within_the_bounds_for_each_clien
     bounded = TrainingConfig(name="t", aggregation="balanced", hyperparameters={"server_largest_multiple": 2.0})
     new = next_model(bounded, Updates(model, updates), facts, weights=[0.1, 0.1, 0.8])
     assert assembled(new, model)["w"][0] == pytest.approx((0.1 + 0.2 + 0.8) / 0.4)
+
+
+def test_the_mean_of_a_relay_has_the_weight_that_it_is_given() -> None:
+    config = TrainingConfig(name="t", aggregation="balanced")
+    model, updates = {"w": np.zeros(1)}, [{"w": np.array([value])} for value in (1.0, 5.0)]
+    members = [[UpdateFacts(10, 0.0), UpdateFacts(20, 0.0)], [UpdateFacts(30, 0.0)]]
+    facts = [group[0] for group in members]
+    new = next_model(config, Updates(model, updates), facts, weights=[0.75, 0.25], members=members)
+    assert assembled(new, model)["w"][0] == 0.75 + 1.25
+    new = next_model(config, Updates(model, updates), facts, members=members)
+    assert assembled(new, model)["w"][0] == 3.0  # by examples
