@@ -1,7 +1,7 @@
 """Run replicas of the real server, each in a process of its own, with one database and one data directory.
 
-A supervisor restarts replicas
-that have died, on the same port, which stays reserved meanwhile. A replica always ends together with the harness.
+A supervisor restarts replicas that have died, on the same port, which stays reserved meanwhile. A replica always ends
+together with the harness.
 """
 
 import asyncio
