@@ -135,8 +135,7 @@ async def test_means_of_relays_are_balanced_as_a_whole(database_url: str, tmp_pa
         assert sum(found.values()) == pytest.approx(1.0)
         assert (found["a"], found["b"]) == pytest.approx((2 * found["r"], 3 * found["r"]))
         assert found["c"] > 0.45 > 40 / 100
-        mean = (10 * 1 + 20 * 2 + 30 * 3) / 60
-        expected = (1 - found["c"]) * mean + found["c"] * 5
+        expected = (1 - found["c"]) * (10 * 1 + 20 * 2 + 30 * 3) / 60 + found["c"] * 5
         assert await running.weight(training_id, 1) == pytest.approx(expected, rel=1e-6)
 
 
