@@ -1,4 +1,4 @@
-"""Turn the errors that pydantic finds in a request into sentences about fields.
+"""Say what is wrong in responses (problem details, RFC 9457), and turn pydantic's errors into sentences about fields.
 
 A pointer is a JSON pointer into the body; ``/query/…``, ``/path/…`` and ``/header/…`` point at the rest of the request.
 """
@@ -6,8 +6,26 @@ A pointer is a JSON pointer into the body; ``/query/…``, ``/path/…`` and ``/
 from collections.abc import Sequence
 from typing import Any
 
-from tcsfeel.contract.problems import FieldProblem
+from pydantic import BaseModel
+
 from tcsfeel.contract.sentences import pointer, sentence
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """The body of every error. `errors` lists the wrong fields and what is wrong with them."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] | None = None
 
 
 def field_problems(found: Sequence[Any]) -> list[FieldProblem]:

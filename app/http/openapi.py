@@ -7,10 +7,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.http.descriptions import responses
+from app.http.faults import Problem
 from app.http.roles import ROLE, Mark
 from tcsfeel.contract.clients import RegisterClients
 from tcsfeel.contract.connectivity import ChangeConnectivity, ReplaceConnectivity
-from tcsfeel.contract.problems import Problem
 
 UNSEEN: tuple[type[BaseModel], ...] = (Problem, RegisterClients, ChangeConnectivity, ReplaceConnectivity)
 

@@ -1,6 +1,6 @@
 """Answer errors with RFC 9457 problem details. Which class means which status is in `app.http.catalog`.
 
-How an error looks, and how pydantic's become sentences about fields, is in `tcsfeel.contract.problems`.
+How an error looks, and how pydantic's become sentences about fields, is in `app.http.faults`.
 """
 
 import json
@@ -23,14 +23,13 @@ from app.http.auditing import OPEN
 from app.http.bodies import UnsupportedMediaType
 from app.http.catalog import CATALOG, SHARED_LIMITS, Kind, RangeNotSatisfiable, kind_of
 from app.http.descriptions import PROBLEM
-from app.http.faults import field_problems
+from app.http.faults import FieldProblem, field_problems
 from app.metrics import Metrics
 from app.store.availability import DatabaseUnavailable
 from app.store.bucket import ObjectStoreUnavailable
 from app.store.database import in_a_line, is_outage
 from app.store.model_store import FileTooLarge, StoreUnavailable
 from tcsfeel import errors as refusals
-from tcsfeel.contract.problems import FieldProblem
 from tcsfeel.contract.sentences import summary
 from tcsfeel.text import plain
 from tcsfeel.wire.resuming import UPLOAD_OFFSET

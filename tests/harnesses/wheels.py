@@ -143,7 +143,7 @@ def look(report: Report, device: Environment, server: Environment) -> None:
         f"tcsfeel installs {len(listed)} distributions (at most {MOST_DISTRIBUTIONS}): {', '.join(sorted(listed))}",
         holds=len(listed) <= MOST_DISTRIBUTIONS,
     )
-    megabytes = device.megabytes()
+    megabytes = round(device.megabytes(), 1)
     report.check(f"tcsfeel takes {megabytes:.1f} MB (at most {MOST_MEGABYTES:g})", holds=megabytes <= MOST_MEGABYTES)
     seconds = least_cpu_seconds(device)
     report.check(

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from app.domain import errors
 from app.http import catalog, problems
 from app.http.bodies import TooSlow, UnsupportedMediaType
-from app.http.faults import field_problems
+from app.http.faults import FieldProblem, field_problems
 from app.memory import NoMemoryFree
 from app.services.access.keys import Unauthenticated
 from app.services.running.housekeeping import Housekeeper
@@ -26,7 +26,6 @@ from app.store.bucket import ObjectStoreUnavailable
 from app.store.database import is_outage
 from app.store.model_store import FileTooLarge, StoreUnavailable
 from tcsfeel import errors as refusals
-from tcsfeel.contract.problems import FieldProblem
 from tcsfeel.inbound import Pace
 from tests.api import Api, assert_problem, running_api
 from tests.planes import until
