@@ -64,10 +64,6 @@ class Arrivals(ServerState):
         self.leave(guest)
         self._known[guest] = None
 
-    def guests(self) -> list[Guest]:
-        """Return all connections."""
-        return [*self._known, *(guest for some in self._strangers.values() for guest in some)]
-
     def knows(self, guest: Guest) -> bool:
         """Tell whether the caller has shown a key."""
         return guest in self._known

@@ -46,10 +46,10 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         loop = asyncio.get_running_loop()
         end = loop.time() + LAST_SECONDS
-        while self.arrivals.guests() and loop.time() < end and not self.force_exit:  # noqa: ASYNC110  (sockets ring no bell)
+        while self.arrivals.connections and loop.time() < end and not self.force_exit:  # noqa: ASYNC110  (sockets ring no bell)
             await asyncio.sleep(LOOK_SECONDS)
-        for connection in self.arrivals.guests():
-            connection.evict()
+        for connection in list(self.arrivals.connections):
+            connection.transport.abort()
         await asyncio.sleep(0)  # in which their sockets are closed
 
 

@@ -62,7 +62,6 @@ async def test_a_server_that_ends_leaves_no_connection_open() -> None:
     async with served(large) as server, pausing(server, GET):
         server.server.config.timeout_graceful_shutdown = 1
         await server.server.shutdown()
-        assert server.arrivals.guests() == []
         assert not server.arrivals.connections
 
 
