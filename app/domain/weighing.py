@@ -36,7 +36,6 @@ def weighed(round_: Round, config: TrainingConfig, fleet: Sequence[Candidate]) -
     known = [candidates.get(part.client_id) for part in received]
     reported = sum(one is not None and one.data_distribution is not None for one in known)
     sketched = sum(one is not None and one.data_distribution is None and one.sketch is not None for one in known)
-    shares = bounded(examples, config)
     if reported or sketched:
         places = {one.client_id: place for place, one in enumerate(fleet)}
         skew = believable_skew(fleet)
@@ -44,17 +43,23 @@ def weighed(round_: Round, config: TrainingConfig, fleet: Sequence[Candidate]) -
         own[[part.client_id not in places for part in received]] = 0.0
         place_of = {part.client_id: number for number, members in enumerate(files) for part in members}
         shares = balanced_within_bounds(examples, own, config, [place_of[part.client_id] for part in received])
+        basis = _basis(reported, sketched, len(received))
+    else:
+        shares, basis = bounded(examples, config), UNKNOWN
     total = sum(shares)
     weights = {part.client_id: share / total for part, share in zip(received, shares, strict=True)}
-    basis = _basis(reported, sketched, len(received)) if reported or sketched else UNKNOWN
     return replace(_with(round_, weights), weighting=basis)
 
 
 def weights_of(round_: Round) -> list[float] | None:
     """Return the weight of each file of a round, from those stored with its updates; None unless all have one."""
-    files = [[part.weight for part in members] for members in by_file(round_)]
-    found = [[weight for weight in weights if weight is not None] for weights in files]
-    return [math.fsum(weights) for weights in found] if files and found == files else None
+    found = []
+    for members in by_file(round_):
+        weights = [part.weight for part in members if part.weight is not None]
+        if len(weights) < len(members):
+            return None
+        found.append(math.fsum(weights))
+    return found or None
 
 
 def _with(round_: Round, weights: Mapping[str, float]) -> Round:
