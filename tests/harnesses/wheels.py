@@ -143,8 +143,8 @@ def look(report: Report, device: Environment, server: Environment) -> None:
         f"tcsfeel installs {len(listed)} distributions (at most {MOST_DISTRIBUTIONS}): {', '.join(sorted(listed))}",
         holds=len(listed) <= MOST_DISTRIBUTIONS,
     )
-    megabytes = round(device.megabytes(), 1)
-    report.check(f"tcsfeel takes {megabytes:.1f} MB (at most {MOST_MEGABYTES:g})", holds=megabytes <= MOST_MEGABYTES)
+    megabytes = device.megabytes()
+    report.check(f"tcsfeel takes {megabytes:.3f} MB (at most {MOST_MEGABYTES:g})", holds=megabytes <= MOST_MEGABYTES)
     seconds = least_cpu_seconds(device)
     report.check(
         f"`import tcsfeel.agent` takes {seconds:.2f} s of CPU (at most {MOST_CPU_SECONDS:g})",
