@@ -24,7 +24,7 @@ from tests.api import AUTHORIZED, KEY
 from tests.clocks import FakeClock, Sleeping
 from tests.depth import tries
 
-EXAMPLES = 4  # of each operation, in each mode
+EXAMPLES = 6  # of each operation, in each mode
 ROLES = ("admin", "admin", "operator", "viewer", "agent")  # of the callers; an admin's calls reach the most code
 # A cell of a matrix against another one, an id against the path's: more rules than a schema can hold.
 STRICTER = schemathesis.checks.positive_data_acceptance

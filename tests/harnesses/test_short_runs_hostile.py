@@ -40,6 +40,15 @@ async def test_a_server_stands_an_attack(tmp_path: Path) -> None:
     assert judgement.report(outcome, "sqlite", []).endswith("; ok")
 
 
+async def test_rounds_go_on_in_a_process_of_their_own_while_the_api_is_attacked(tmp_path: Path) -> None:
+    run = Run(calm=1.0, attack=3.0, periods=1, callers="deep-json", apart=True)
+    async with asyncio.timeout(PATIENCE):
+        outcome = await attack(run, tmp_path / "hostile", None)
+    assert (outcome.gone, outcome.status, outcome.left) == (None, 0, 0)
+    assert outcome.log.count('"event": "started"') == 2
+    assert any(round_["status"] == "completed" for round_ in outcome.quiet)
+
+
 def test_what_a_hostile_agent_must_not_do_is_told() -> None:
     part = {"client_id": "h-nan", "status": "received", "reason": None}
     shown = {"client_id": "h-418-terminal", "status": "failed", "reason": "answered \x1b[31m"}
