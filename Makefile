@@ -19,6 +19,7 @@ DEV := $(VENV)/.installed-dev
 FLOWER := build/flower
 LOWEST := build/lowest
 VALIDATORS := build/validators
+SITE := build/docs
 WORKERS ?= 3
 DB ?= postgres
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
@@ -43,7 +44,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser fuzz lowest validators topology protos released lock clean
+.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser fuzz lowest validators site topology protos released lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -138,6 +139,10 @@ lowest: $(LOWEST)/.installed ## Run the tests of the store and the services on S
 
 validators: $(VALIDATORS)/.installed ## Install what checks the files in deploy/ without an engine or a cluster
 
+site: $(DEV) $(SITE)/.installed ## Build the documentation site into build/site; broken links fail
+	@$(SITE)/bin/python scripts/site.py build/site
+	@echo "Open build/site/index.html"
+
 topology: $(DEV) ## Run the Compose file without an engine, kill a server in a round, and see the training finish
 	@$(BIN)/python -m tests.harnesses.topology $(ARGS)
 
@@ -164,6 +169,7 @@ lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	$(COMPILE) --no-annotate --output-file requirements-lowest.lock build/requirements-lowest.in
 	$(COMPILE) --output-file benchmarks/flower/requirements.lock benchmarks/flower/requirements.in
 	$(COMPILE) --no-annotate --output-file deploy/validators/requirements.lock deploy/validators/requirements.in
+	$(COMPILE) --no-annotate --constraint requirements-dev.lock --output-file docs/site/requirements.lock docs/site/requirements.in
 
 clean: ## Remove .venv, caches and build output (never data)
 	rm -rf $(VENV) build dist *.egg-info sdk/build sdk/*.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants
@@ -186,6 +192,15 @@ $(VALIDATORS)/.installed: deploy/validators/requirements.lock deploy/validators/
 	@echo "Installing the validators into $(VALIDATORS) (only when their lock has changed)"
 	@$(BIN)/python -m venv --clear $(VALIDATORS)
 	@$(VALIDATORS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/validators/requirements.lock -r deploy/validators/helm.lock
+	@touch $@
+
+# Its packages come first, and those of .venv after them, since the references are made from the code as it runs.
+$(SITE)/.installed: docs/site/requirements.lock | $(BIN)/python
+	@echo "Installing Sphinx into $(SITE) (only when its lock has changed)"
+	@$(BIN)/python -m venv --clear $(SITE)
+	@$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/site/requirements.lock
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(SITE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/development.pth"
 	@touch $@
 
 $(LOWEST)/.installed: requirements-lowest.lock pyproject.toml sdk/pyproject.toml | $(BIN)/python
