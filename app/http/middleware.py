@@ -14,7 +14,8 @@ from app.http.problems import unforeseen
 from app.http.security_headers import secured
 from app.origins import acting
 from app.services.access.audit import AuditTrail
-from app.turns import Turns
+from app.turns import CallTurns
+from tcsfeel.inbound import is_known
 
 log = structlog.get_logger(__name__)
 
@@ -24,8 +25,6 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # The method is a label of the HTTP metrics, and a caller can invent methods.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 OTHER = "OTHER"
-CALLS_PER_PASS = 1
-"""How many calls begin in one pass of the loop, of one address after the other."""
 
 
 def _new_id() -> str:
@@ -40,7 +39,7 @@ class RequestContext:
         self._app = app
         self._path_prefix = path_prefix
         self._trail = trail
-        self._turns = Turns(CALLS_PER_PASS)
+        self._turns = CallTurns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,7 +53,7 @@ class RequestContext:
         if scope["method"] == "HEAD" and scope["path"] in OPEN:
             scope = {**scope, "method": "GET"}  # the connection, which knows the real one, sends no body
         attempt = Attempt.at(scope, self._trail)
-        await self._turns.take(scope["client"][0] if scope.get("client") else "")
+        await self._turns.take(scope["client"][0] if scope.get("client") else "", known=is_known(scope))
 
         async def note(message: Message) -> None:
             nonlocal status, location

@@ -14,6 +14,6 @@ Rules:
 
 from tcsfeel.inbound.bounds import Bounds
 from tcsfeel.inbound.pace import Pace, hurry
-from tcsfeel.inbound.welcoming import Crowded, welcome
+from tcsfeel.inbound.welcoming import Crowded, is_known, welcome
 
-__all__ = ["Bounds", "Crowded", "Pace", "hurry", "welcome"]
+__all__ = ["Bounds", "Crowded", "Pace", "hurry", "is_known", "welcome"]

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from tcsfeel.inbound.arrivals import Arrivals
 
-AT_ONCE = 16  # connections that are accepted in one turn of the event loop
+AT_ONCE = 2  # connections that are accepted in one turn of the event loop
 UNSENT_BYTES = 1 << 17
 """How many bytes of an answer the system holds that it has not sent. By default it holds megabytes, and a body over a
 slow link seems to stand still for as long as it takes to send a third of them."""

@@ -19,7 +19,7 @@ from tcsfeel.inbound import pace
 from tcsfeel.inbound.arrivals import Arrivals
 from tcsfeel.inbound.parsing import HEAD_BYTES, Parser
 from tcsfeel.inbound.transport import HeldFlow, LingeringTransport, Patience
-from tcsfeel.inbound.welcoming import EXTENSION
+from tcsfeel.inbound.welcoming import EXTENSION, KNOWN
 
 CLOSE = (b"connection", b"close")
 NO_PAGE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
@@ -188,6 +188,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         scope["extensions"] = {
             **scope.get("extensions", {}),
             EXTENSION: lambda: self.server_state.welcome(self),
+            KNOWN: self.server_state.knows(self),
             pace.EXTENSION: self._patience.renew,
         }
         started = False

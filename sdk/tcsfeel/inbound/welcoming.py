@@ -6,6 +6,7 @@ from typing import Any
 from tcsfeel.errors import Picklable
 
 EXTENSION = "tcsfeel.welcome"
+KNOWN = "tcsfeel.known"
 
 
 class Crowded(Picklable):
@@ -20,3 +21,8 @@ def welcome(scope: Mapping[str, Any]) -> None:
     take = scope.get("extensions", {}).get(EXTENSION)
     if take is not None:
         take()
+
+
+def is_known(scope: Mapping[str, Any]) -> bool:
+    """Tell whether a key was shown over the connection before this request. Under another server, all are known."""
+    return bool(scope.get("extensions", {}).get(KNOWN, True))
