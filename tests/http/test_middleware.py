@@ -12,6 +12,7 @@ from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
 from app.http.middleware import RequestContext
+from tcsfeel.inbound.welcoming import KNOWN
 from tests.api import Api, assert_problem, caller, profile, running_api
 
 LIMIT = 2_000
@@ -78,8 +79,26 @@ async def test_a_crowd_of_calls_leaves_turns_to_everything_else() -> None:
     assert [address for address, _ in began].index("user") <= 1, "a user waits for the crowd of another address"
 
 
+async def test_a_caller_that_has_shown_a_key_does_not_wait_for_strangers() -> None:
+    began = []
+
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        began.append(scope["client"][0])
+
+    context = RequestContext(app)
+    strangers = [asyncio.create_task(call(context, client=(f"stranger {n}", 1), known=False)) for n in range(9)]
+    await call(context, client=("known", 1), known=True)
+    assert len(began) <= 2
+    await asyncio.gather(*strangers)
+    assert len(began) == 10
+
+
 async def call(
-    app: Any, headers: list[tuple[bytes, bytes]] | None = None, client: tuple[str, int] | None = None
+    app: Any,
+    headers: list[tuple[bytes, bytes]] | None = None,
+    client: tuple[str, int] | None = None,
+    *,
+    known: bool = True,
 ) -> list[Message]:
     """What an application sends for one request."""
     sent: list[Message] = []
@@ -91,6 +110,7 @@ async def call(
         return {"type": "http.request", "body": b"", "more_body": False}
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers or [], "query_string": b""}
+    scope["extensions"] = {KNOWN: known}
     await (app if isinstance(app, RequestContext) else RequestContext(app))(scope | {"client": client}, receive, send)
     return sent
 

@@ -3,10 +3,11 @@
 import asyncio
 import resource
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
-from tcsfeel.inbound import Bounds, Crowded, welcome
+from tcsfeel.inbound import Bounds, Crowded, is_known, welcome
 from tcsfeel.inbound.arrivals import Arrivals
 from tests.tcsfeel.inbound.sockets import calling, echo, served, until
 
@@ -108,6 +109,22 @@ def test_a_place_that_was_left_is_free() -> None:
 
 def test_another_servers_requests_need_no_place() -> None:
     welcome({"type": "http"})
+    assert is_known({"type": "http"})
+
+
+async def test_a_request_says_whether_a_key_was_shown_over_its_connection_before() -> None:
+    seen = []
+
+    async def note(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(is_known(scope))
+        await echo(scope, receive, send)
+
+    async with served(note) as server, calling(server.port) as caller:
+        for request in (ANYWHERE, KNOWN, ANYWHERE):
+            await caller.send(request)
+            assert (await caller.answer())[0] == 200
+            await caller.reader.readexactly(1)
+    assert seen == [False, False, True]
 
 
 async def test_idle_strangers_keep_nobody_out() -> None:
