@@ -110,8 +110,9 @@ async def call(
         return {"type": "http.request", "body": b"", "more_body": False}
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers or [], "query_string": b""}
-    scope["extensions"] = {KNOWN: known}
-    await (app if isinstance(app, RequestContext) else RequestContext(app))(scope | {"client": client}, receive, send)
+    await (app if isinstance(app, RequestContext) else RequestContext(app))(
+        scope | {"client": client, "extensions": {KNOWN: known}}, receive, send
+    )
     return sent
 
 
