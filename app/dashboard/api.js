@@ -1,13 +1,14 @@
 // Call the REST API. Scripts cannot read the cookie of the session; whether there is one is noted beside it.
 
 const ROOT = new URL("..", import.meta.url);
+export const SERVER = ROOT.href.replace(/\/$/, "");
 const KEPT = "tcsfeel-session";
 
 export class Refused extends Error {
 	constructor(status, problem) {
 		super(problem?.detail ?? problem?.title ?? `The server answered with the status ${status}.`);
 		this.status = status;
-		this.type = problem?.type ?? "";
+		this.errors = problem?.errors ?? [];
 	}
 }
 
@@ -28,12 +29,12 @@ export class Api {
 		await this.#send("DELETE", "v1/session");
 	}
 
-	async #send(method, path, { query, body, signal, key } = {}) {
+	async #send(method, path, { query, body, signal, key, headers: own } = {}) {
 		const url = new URL(path, ROOT);
 		for (const [name, value] of Object.entries(query ?? {})) {
 			if (value !== null && value !== undefined) url.searchParams.set(name, value);
 		}
-		const headers = key === undefined ? {} : { Authorization: `Bearer ${key}` };
+		const headers = key === undefined ? { ...own } : { Authorization: `Bearer ${key}` };
 		if (body !== undefined) headers["Content-Type"] = "application/json";
 		let answer;
 		try {
@@ -47,10 +48,7 @@ export class Api {
 
 	async get(path, query) { return (await this.#send("GET", path, { query })).json(); }
 
-	async post(path, body) {
-		const answer = await this.#send("POST", path, { body });
-		return answer.json();
-	}
+	async post(path, body, headers) { return (await this.#send("POST", path, { body, headers })).json(); }
 
 	async file(path, query) { return (await this.#send("GET", path, { query })).blob(); }
 

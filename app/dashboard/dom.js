@@ -18,7 +18,7 @@ export const h = (tag, attributes, ...children) => fill(document.createElement(t
 export const p = (kind, ...children) => h("p", { class: kind }, ...children);
 export const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
-// Replace the children of a node. The focus and opened details stay where they were, by `data-keep`, address or text.
+// Replace the children of a node. The focus and opened details stay where they were, by `data-keep`, address, name or text.
 export function replace(node, ...children) {
 	const focused = node.contains(document.activeElement) ? mark(document.activeElement) : null;
 	const open = [...node.querySelectorAll("details[open][data-keep]")].map((one) => one.dataset.keep);
@@ -29,7 +29,7 @@ export function replace(node, ...children) {
 }
 
 function mark(node) {
-	return node.dataset.keep ?? node.getAttribute("href") ?? node.getAttribute("aria-label") ?? `${node.tagName} ${node.textContent}`;
+	return node.dataset.keep ?? node.getAttribute("href") ?? node.getAttribute("aria-label") ?? node.getAttribute("name") ?? `${node.tagName} ${node.textContent}`;
 }
 
 // A section that is only drawn again when its data have changed.
@@ -76,6 +76,18 @@ export function paged(items, size, draw) {
 
 export function facts(pairs) {
 	return h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+// Put a text into the clipboard. Browsers offer it to pages with TLS and of this machine; others get it by selecting it.
+export async function copied(text) {
+	if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+	const field = h("textarea", { class: "hidden" });
+	field.value = text;
+	document.body.append(field);
+	field.select();
+	const done = document.execCommand("copy");
+	field.remove();
+	return done;
 }
 
 // Ask before something is done. Resolves to whether the user agreed.

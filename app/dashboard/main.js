@@ -1,17 +1,14 @@
 // The frame of the dashboard: log in, choose the view of the address, and keep it up to date.
 
 import { Api, Refused, Unreachable } from "./api.js";
-import { ClientsView, ClientView } from "./clients.js";
 import { ask, h, p, replace } from "./dom.js";
 import { Overview } from "./overview.js";
-import { TopologyView } from "./topology.js";
-import { TrainingView } from "./training.js";
 import { tick } from "./units.js";
 import { LIVE } from "./words.js";
 
 const RANKS = { viewer: 1, operator: 2, admin: 3 };
 const MOST_SECONDS = 30, STREAMED_SECONDS = 15, GAP = 2000;
-const MENU = [["", "Overview"], ["clients", "Clients"], ["topology", "Topology"]];
+const MENU = [["", "Overview"], ["start", "Start"], ["compare", "Compare"], ["clients", "Clients"], ["topology", "Topology"]];
 
 const main = document.getElementById("main");
 const notices = document.getElementById("notices");
@@ -71,27 +68,43 @@ class App {
 		if (!document.hidden) this.#timer = setTimeout(() => this.refresh(), Math.max(0, milliseconds));
 	}
 
-	route() {
+	async route() {
 		if (this.#caller === null) return;
+		const place = location.hash;
 		const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
 		const parts = path.split("/").filter(Boolean).map(decodeURIComponent);
 		const given = new URLSearchParams(query);
 		const [noun, id] = parts;
-		if (noun === "trainings" && id) this.#view = new TrainingView(this, id, given);
-		else if (noun === "clients" && id) this.#view = new ClientView(this, id);
-		else if (noun === "clients") this.#view = new ClientsView(this, given);
-		else if (noun === "topology") this.#view = new TopologyView(this);
-		else this.#view = new Overview(this);
+		let view;
+		try {
+			view = await this.#load(noun, id, given);
+		} catch (error) {
+			return this.#banner(`${error.message} Reload the page once the server answers.`);
+		}
+		if (this.#caller === null || place !== location.hash) return;
+		this.#view = view;
 		this.#header(noun ?? "");
 		replace(main, !id && h("h1", { class: "hidden" }, this.#view.title), this.#view.element);
 		window.scrollTo(0, 0);
 		this.refresh();
 	}
 
+	// Only the overview comes with the page. The modules of another view are loaded when it is opened.
+	async #load(noun, id, given) {
+		if (noun === "trainings" && id) return new (await import("./training.js")).TrainingView(this, id, given);
+		if (noun === "clients" && id) return new (await import("./clients.js")).ClientView(this, id);
+		if (noun === "clients") return new (await import("./clients.js")).ClientsView(this, given);
+		if (noun === "topology") return new (await import("./topology.js")).TopologyView(this);
+		if (noun === "start") return new (await import("./start.js")).StartView(this);
+		if (noun === "compare") return new (await import("./compare.js")).CompareView(this, given);
+		return new Overview(this);
+	}
+
 	// Bring the view up to date, now and again after a while. If it is at it already, do it once more.
 	async refresh() {
 		clearTimeout(this.#timer);
 		const view = this.#view;
+		if (view === null) return;
 		if (view.again !== undefined) { view.again = true; return; }
 		view.again = false;
 		[this.#readAt, this.#rung] = [Date.now(), false];

@@ -81,7 +81,7 @@ export class Overview {
 	}
 
 	#trainings(pairs, more) {
-		if (pairs.length === 0) return p("empty", "No training exists yet. Create one with `tcsfeel train`, or over ", h("a", { href: "docs" }, "the API"), ".");
+		if (pairs.length === 0) return p("empty", "No training exists yet. ", h("a", { href: "#/start" }, "Start one here"), ", with `tcsfeel train`, or over ", h("a", { href: "docs" }, "the API"), ".");
 		return [paged(pairs, 15, (shown) => table(["Training", "State", "Round", "Metric", "Towards the target", "Changed"], shown.map(([training, points]) => row(
 			trainingLink(training.id, training.name), [badge(training.status), progress(training)],
 			`${count(training.current_round)} of ${count(training.max_rounds)}`, goal(training),

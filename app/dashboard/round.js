@@ -62,7 +62,7 @@ export function selection(found) {
 	if (found === null) return p("quiet", "The round is not planned yet.");
 	const groups = new Map();
 	for (const one of found.skipped) {
-		const family = one.reason.split(":")[0];
+		const family = one.reason.split(":")[0].replace(/\d+(\.\d+)?/g, "…");
 		groups.set(family, [...(groups.get(family) ?? []), one]);
 	}
 	const sorted = [...groups.entries()].sort(([, one], [, other]) => other.length - one.length);

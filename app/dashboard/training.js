@@ -5,19 +5,17 @@ import { lineChart } from "./charts.js";
 import { facts, h, p, paged, Panel, replace, row, table } from "./dom.js";
 import { goal } from "./overview.js";
 import { evaluations, roundFacts, selection, timeline } from "./round.js";
+import { Rounds } from "./rounds.js";
 import { ago, bytes, count, metric, number, seconds } from "./units.js";
 import { badge, LIVE, QUIET } from "./words.js";
 
 const SETTINGS = ["id", "goal", "aggregation", "selection", "where", "hyperparameters", "round_policy", "evaluation", "uploads", "parameters", "retention", "origin", "seed"];
-const MOST_ROUNDS = 1000;
-const ENDED = new Set(["completed", "abandoned"]);
 const CONTROLS = {
 	start: ["Start", ["created"]], resume: ["Resume", ["paused", "failed"]], pause: ["Pause", ["running"]], cancel: ["Cancel", ["created", "running", "paused"]],
 };
 const WARNINGS = { cancel: "It ends for good. Its model and its history are kept.", pause: "An open round waits until the training is resumed." };
 
 export class TrainingView {
-	#rounds = new Map(); // what the charts need of each round, by number
 	#chosen = null; // the round that is shown: null for the newest
 	#selections = new Map();
 	#models = null;
@@ -26,6 +24,7 @@ export class TrainingView {
 		this.app = app;
 		this.id = id;
 		this.title = "Training";
+		this.rounds = new Rounds(app.api, id);
 		this.#chosen = Number(query.get("round")) || null;
 		this.head = h("div", {});
 		this.panels = { curves: new Panel("Rounds towards the target"), round: new Panel(null), selection: new Panel("Why these clients"), rounds: new Panel("All rounds"), models: new Panel("Model versions"), settings: new Panel("Configuration") };
@@ -36,11 +35,11 @@ export class TrainingView {
 		const { api } = this.app;
 		const training = await api.get(pathOf("trainings", this.id));
 		this.title = training.name;
-		const newest = await this.#readRounds();
+		const newest = await this.rounds.read();
 		const chosen = await this.#round(newest);
 		const key = [training.updated_at, training.status, training.progress];
 		if (JSON.stringify(key) !== this.drawn) { this.drawn = JSON.stringify(key); replace(this.head, this.#header(training)); }
-		const rounds = [...this.#rounds.values()].sort((one, other) => one.number - other.number);
+		const rounds = this.rounds.all;
 		this.panels.curves.show([rounds, training.goal, chosen?.number, this.app.width()], () => this.#curves(training, rounds, chosen));
 		this.panels.round.show([chosen, rounds.length], () => (chosen ? [this.#steps(chosen, rounds), roundFacts(chosen, training), timeline(chosen, training), evaluations(chosen)] : p("empty", "No round has begun yet.")));
 		const selected = chosen && await this.#selection(chosen);
@@ -51,24 +50,7 @@ export class TrainingView {
 		}
 		this.panels.models.show(this.#models.items, (items) => this.#versions(training, items));
 		this.panels.settings.show({ ...training, updated_at: null, progress: null }, () => settings(training));
-		return this.older ? 0 : training.status === "running" ? LIVE : QUIET;
-	}
-
-	// Read rounds that are new or had not ended, and some older ones. Returns the newest.
-	async #readRounds() {
-		const read = async (limit, cursor) => {
-			const page = await this.app.api.get(pathOf("trainings", this.id, "rounds"), { limit, cursor });
-			const known = page.items.some((one) => ENDED.has(this.#rounds.get(one.number)?.status));
-			for (const one of page.items) this.#rounds.set(one.number, outline(one));
-			return { ...page, known };
-		};
-		const first = this.#rounds.size === 0;
-		let page = await read(20, null);
-		const newest = page.items[0] ?? null;
-		while (!first && !page.known && page.next_cursor) page = await read(20, page.next_cursor);
-		if (first) this.older = page.next_cursor;
-		else if (this.older) this.older = this.#rounds.size < MOST_ROUNDS ? (await read(100, this.older)).next_cursor : null;
-		return newest;
+		return this.rounds.older ? 0 : training.status === "running" ? LIVE : QUIET;
 	}
 
 	async #round(newest) {
@@ -100,7 +82,7 @@ export class TrainingView {
 		const buttons = !app.may("operator") ? [] : Object.entries(CONTROLS).filter(([, [, from]]) => from.includes(training.status)).map(([verb, [word]]) => h("button", {
 			class: verb === "cancel" ? "danger" : null, onclick: () => app.act(`${word} ${training.name}`, () => app.api.post(pathOf("trainings", this.id, verb)), WARNINGS[verb]) }, `${word}${verb === "cancel" ? "…" : ""}`));
 		const waits = training.progress && training.progress.state !== "moving";
-		return [h("div", { class: "title" }, h("h1", {}, training.name), badge(training.status), h("div", { class: "actions" }, buttons)),
+		return [h("div", { class: "title" }, h("h1", {}, training.name), badge(training.status), h("div", { class: "actions" }, buttons, h("a", { class: "button", href: `#/compare?trainings=${training.id}` }, "Compare"))),
 			h("p", {}, `Round ${count(training.current_round)} of at most ${count(training.max_rounds)}; ${goal(training)}`, training.best_round !== null && `; best ${metric(training.goal.metric, training.best_value)} in round ${training.best_round}`, "."),
 			training.stop_detail && h("p", {}, training.stop_detail),
 			waits && p("warning", h("strong", {}, training.progress.state === "waiting" ? "It waits: " : "It is stalled: "), training.progress.reason ?? "", " (since ", ago(training.progress.since), ")")];
@@ -149,14 +131,6 @@ export class TrainingView {
 			setTimeout(() => URL.revokeObjectURL(address), 60000);
 		});
 	}
-}
-
-// Keep what the charts and the table show of a round: a long training would fill the memory otherwise.
-function outline(round) {
-	const end = round.ended_at ? Date.parse(round.ended_at) : null;
-	return { number: round.number, status: round.status, goal_value: round.goal_value, loss: round.average_loss, cost: round.communication_cost, bytes: end === null ? null : round.communication_bytes,
-		duration: end === null ? null : (end - Date.parse(round.started_at)) / 1000, reason: round.failure_reason, ended_at: round.ended_at,
-		selected: round.selected_clients.length, received: round.participations.filter((one) => one.status === "received").length };
 }
 
 function settings(training) {

@@ -9,7 +9,7 @@ import httpx2
 from tests.e2e.servers import server
 
 REFERRED = re.compile(r'(?:src|href)="([^"#]+\.\w+)"')
-IMPORTED = re.compile(r'from "([^"]+)"')
+IMPORTED = re.compile(r'(?:from |import\()"([^"]+)"')
 
 
 async def test_a_browser_gets_the_page_and_all_modules_and_the_key_opens_the_api(
@@ -27,7 +27,8 @@ async def test_a_browser_gets_the_page_and_all_modules_and_the_key_opens_the_api
             got.add(address.rpartition("/")[2])
             found = [urljoin(address, place) for place in IMPORTED.findall(answer.text)]
             wanted += [one for one in found if one.rpartition("/")[2] not in got]
-        assert got >= {"main.js", "api.js", "overview.js", "training.js", "clients.js", "topology.js", "style.css"}
+        views = {"overview.js", "training.js", "clients.js", "topology.js", "start.js", "compare.js"}
+        assert got >= {"main.js", "api.js", "style.css", *views}
         assert (await browser.get(f"{running.url}/v1/caller")).status_code == 401
         async with running.api() as api:
             assert (await api.get("/v1/caller")).json()["role"] == "admin"

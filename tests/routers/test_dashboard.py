@@ -14,10 +14,16 @@ from tests.api import Api, caller, running_api
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "app" / "dashboard"
 FILES = sorted(FOLDER.iterdir())
-MOST_BYTES = 80_000  # of scripts and styles
+MOST_BYTES = (
+    80_000  # of scripts and styles: what a browser gets for all views, and for the first one if nothing is compressed
+)
 KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 NAMESPACE = "http://www.w3.org/2000/svg"
 CONTENTS = {path: path.read_bytes() for path in FILES}
+SCRIPTS_AND_STYLES = [path for path in FILES if path.suffix in {".js", ".css"}]
+MOST_LINES = 300  # as in modules of Python
+STATIC = re.compile(r'^import .* from "\./([^"]+)";$', re.MULTILINE)
+IMPORTED = re.compile(r'(?:from |import\()"([^"]+)"')
 SERVED = [path for path in FILES if path.suffix in KINDS]
 
 
@@ -42,14 +48,19 @@ async def test_everything_that_the_page_refers_to_is_a_file_of_this_server(sqlit
         assert (await sqlite_api.anonymous.get(place)).status_code == 200
 
 
+@pytest.mark.parametrize("coding", ["gzip", "identity"])
 @pytest.mark.parametrize("path", SERVED, ids=lambda path: path.name)
-async def test_a_file_is_served_and_asked_for_again_only_if_it_has_changed(sqlite_api: Api, path: Path) -> None:
-    response = await sqlite_api.anonymous.get(f"/dashboard/{path.name}")
+async def test_a_file_is_served_and_asked_for_again_only_if_it_has_changed(
+    sqlite_api: Api, path: Path, coding: str
+) -> None:
+    response = await sqlite_api.anonymous.get(f"/dashboard/{path.name}", headers={"Accept-Encoding": coding})
     assert response.status_code == 200
     assert response.content == CONTENTS[path]
+    assert response.headers.get("Content-Encoding", "identity") == coding
+    assert response.headers["Vary"] == "Accept-Encoding"
     assert response.headers["Content-Type"].partition(";")[0] == KINDS[path.suffix]
     assert response.headers["Cache-Control"] == "no-cache"
-    known = {"If-None-Match": response.headers["ETag"]}
+    known = {"If-None-Match": response.headers["ETag"], "Accept-Encoding": coding}
     again = await sqlite_api.anonymous.get(f"/dashboard/{path.name}", headers=known)
     assert (again.status_code, again.headers["Cache-Control"]) == (304, "no-cache")
 
@@ -61,12 +72,56 @@ def test_a_file_refers_to_no_other_host_and_makes_no_markup_of_text(path: Path) 
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\(|new Function|srcdoc|@import", text
     )
-    for imported in re.findall(r"from \"([^\"]+)\"", text):
+    for imported in IMPORTED.findall(text):
         assert (FOLDER / imported).is_file(), imported
 
 
-def test_the_files_are_small() -> None:
-    assert sum(len(CONTENTS[path]) for path in FILES if path.suffix in {".js", ".css"}) < MOST_BYTES
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip, deflate, br", "gzip"),
+        ("br;q=1.0, GZIP; q=0.5", "gzip"),
+        ("", None),
+        ("br", None),
+        ("gzip;q=0, br", None),
+        ("gzip;q=0.0", None),
+        ("x-gzip", None),
+    ],
+)
+async def test_a_file_is_compressed_for_those_who_take_it(sqlite_api: Api, accepted: str, coding: str | None) -> None:
+    response = await sqlite_api.anonymous.get("/dashboard/main.js", headers={"Accept-Encoding": accepted})
+    assert response.headers.get("Content-Encoding") == coding
+    assert response.content == CONTENTS[FOLDER / "main.js"]
+
+
+async def test_the_headers_of_a_file_can_be_asked_for(sqlite_api: Api) -> None:
+    response = await sqlite_api.anonymous.head("/dashboard/main.js", headers={"Accept-Encoding": "gzip"})
+    assert (response.status_code, response.content) == (200, b"")
+    assert int(response.headers["Content-Length"]) == len(CONTENTS[FOLDER / "main.js"])
+
+
+async def test_a_browser_gets_few_bytes_for_all_views(sqlite_api: Api) -> None:
+    """As they are sent: the client of the test undoes the compression, and tells nothing of it but the length."""
+    sent = 0
+    for path in SCRIPTS_AND_STYLES:
+        response = await sqlite_api.anonymous.get(f"/dashboard/{path.name}", headers={"Accept-Encoding": "gzip"})
+        sent += int(response.headers["Content-Length"])
+    assert sent < MOST_BYTES
+
+
+def test_the_first_view_is_small_even_if_nothing_is_compressed() -> None:
+    """The other views are loaded when they are opened, so they do not slow the first one down."""
+    wanted, first = ["main.js"], {"style.css"}
+    while wanted:
+        first.add(name := wanted.pop())
+        wanted += [one for one in STATIC.findall((FOLDER / name).read_text()) if one not in first]
+    assert not first & {"start.js", "compare.js", "explorer.js", "training.js", "clients.js", "topology.js"}
+    assert sum(len(CONTENTS[FOLDER / name]) for name in first) < MOST_BYTES
+
+
+@pytest.mark.parametrize("path", SCRIPTS_AND_STYLES, ids=lambda path: path.name)
+def test_a_module_is_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MOST_LINES
 
 
 def test_the_wheel_has_every_file() -> None:

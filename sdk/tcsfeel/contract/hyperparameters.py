@@ -16,6 +16,27 @@ MAX_HYPERPARAMETERS = 256
 
 Rate = Annotated[float, Field(gt=0, le=1e6)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+Epochs = Annotated[int, Field(ge=1, le=1_000_000, description="How often a client goes through its data in each round")]
+LocalRate = Annotated[Rate, Field(description="How large the steps are with which clients train")]
+Batch = Annotated[int, Field(ge=1, le=10**9, description="How many samples a client uses for one step")]
+ServerRate = Annotated[
+    Rate,
+    Field(
+        description="How far the model moves along the mean of the updates; 1 if absent, 0.1 with `fedadam`, `fedyogi`"
+        " and `fedadagrad`"
+    ),
+]
+ServerMomentum = Annotated[
+    Momentum,
+    Field(description="How much of the last move goes on; 0 if absent, 0.9 with `fedavgm`, `fedadam` and `fedyogi`"),
+]
+SecondMomentum = Annotated[
+    Momentum, Field(description="With `fedadam` and `fedyogi`: how much of the last squares stays; 0.99 if absent")
+]
+Adaptivity = Annotated[
+    Rate,
+    Field(description="With `fedadam`, `fedyogi`, `fedadagrad`: keeps steps from being too large; 0.001 if absent"),
+]
 Proximal = Annotated[
     float, Field(ge=0, le=1e6, description="Weight of the proximal term; 0 if absent, 0.01 with fedprox")
 ]
@@ -89,16 +110,16 @@ class Hyperparameters(RequestModel):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[Annotated[PlainText, Field(min_length=1)], Value] = Field(init=False)
 
-    local_epochs: Annotated[int | ScheduleIn, scheduled(Annotated[int, Field(ge=1, le=1_000_000)]), AS_GIVEN] = 1
-    learning_rate: Annotated[float | ScheduleIn, scheduled(Rate), AS_GIVEN] = LEARNING_RATE
-    batch_size: Annotated[int | ScheduleIn, scheduled(Annotated[int, Field(ge=1, le=10**9)]), AS_GIVEN] = 32
+    local_epochs: Annotated[int | ScheduleIn, scheduled(Epochs), AS_GIVEN] = 1
+    learning_rate: Annotated[float | ScheduleIn, scheduled(LocalRate), AS_GIVEN] = LEARNING_RATE
+    batch_size: Annotated[int | ScheduleIn, scheduled(Batch), AS_GIVEN] = 32
     proximal_mu: Annotated[float | ScheduleIn, scheduled(Proximal), AS_GIVEN] | None = None
-    server_learning_rate: Annotated[float | ScheduleIn, scheduled(Rate), AS_GIVEN] | None = None
-    server_momentum: Annotated[float | ScheduleIn, scheduled(Momentum), AS_GIVEN] | None = None
+    server_learning_rate: Annotated[float | ScheduleIn, scheduled(ServerRate), AS_GIVEN] | None = None
+    server_momentum: Annotated[float | ScheduleIn, scheduled(ServerMomentum), AS_GIVEN] | None = None
     server_nesterov: Nesterov | None = None
     server_balance_penalty: Annotated[float | ScheduleIn, scheduled(Penalty), AS_GIVEN] | None = None
-    server_second_momentum: Annotated[float | ScheduleIn, scheduled(Momentum), AS_GIVEN] | None = None
-    server_adaptivity: Annotated[float | ScheduleIn, scheduled(Rate), AS_GIVEN] | None = None
+    server_second_momentum: Annotated[float | ScheduleIn, scheduled(SecondMomentum), AS_GIVEN] | None = None
+    server_adaptivity: Annotated[float | ScheduleIn, scheduled(Adaptivity), AS_GIVEN] | None = None
     server_clip_norm: Annotated[float | ScheduleIn, scheduled(Norm), AS_GIVEN] | None = None
     server_largest_multiple: Annotated[float | ScheduleIn, scheduled(Multiple), AS_GIVEN] | None = None
     server_largest_share: Annotated[float | ScheduleIn, scheduled(Share), AS_GIVEN] | None = None

@@ -1,9 +1,9 @@
 """Recipes: fields of a new training that work well together, under a name."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tcsfeel.aggregation.balance import PENALTY
 from tcsfeel.aggregation.server import MOMENTUM, RATE
@@ -20,12 +20,20 @@ _TCS_FEEL: Mapping[str, Any] = {
         "server_balance_penalty": PENALTY,
     },
 }
-RECIPES: Mapping[str, Mapping[str, Any]] = {
+RECIPES: dict[str, Any] = {
     "tcs-feel": {**_TCS_FEEL, "topology": "star"},
     "tcs-feel-relay": {**_TCS_FEEL, "topology": "relay"},
     "fedavg": {"aggregation": "fedavg", "topology": "star", "selection": {"strategy": "random"}},
 }
 """The fields of each recipe. Fields that are not here have their usual defaults."""
+
+GivenRecipe = Annotated[
+    Recipe | None,
+    Field(
+        description="Gives other defaults to fields that work well together. Fields that are given win",
+        json_schema_extra={"x-tcsfeel-defaults": RECIPES},
+    ),
+]
 
 
 def with_recipe(given: Any) -> Any:

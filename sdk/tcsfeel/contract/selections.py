@@ -9,8 +9,10 @@ from tcsfeel.selection.types import LARGEST_MULTIPLE
 from tcsfeel.transfers import BYTES_PER_MB, Topology
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
-Budget = Annotated[float, Field(gt=0, le=1e12, description="Seconds of link time that a round may cost")]
-Seed = Annotated[int, Field(ge=0, lt=2**53)]
+Budget = Annotated[
+    float, Field(gt=0, le=1e12, description="Seconds of link time that a round may cost; no limit if absent")
+]
+Seed = Annotated[int, Field(ge=0, lt=2**53, description="The same seed makes the same selections again")]
 _MOST_CLIENTS = 100_000
 _MOST_PARAMETERS = 100
 
@@ -23,18 +25,20 @@ StrategyName = Annotated[
 class WeightsIn(RequestModel):
     """The weights of the terms of the objective."""
 
-    data_quality: Weight = 1.0
-    communication: Weight = 1.0
-    compute: Weight = 1.0
-    fairness: Weight = 0.5
+    data_quality: Annotated[Weight, Field(description="How much the labels and the amount of the data count")] = 1.0
+    communication: Annotated[Weight, Field(description="How much link time counts")] = 1.0
+    compute: Annotated[Weight, Field(description="How much the time of the slowest client counts")] = 1.0
+    fairness: Annotated[Weight, Field(description="How much it counts that a client was left out before")] = 0.5
 
 
 class SelectionRules(RequestModel):
     """How the clients of a round are chosen."""
 
-    strategy: StrategyName = "tcs-feel"
-    min_clients: Annotated[int, Field(ge=1, le=_MOST_CLIENTS)] = 10
-    max_clients: Annotated[int, Field(ge=1, le=_MOST_CLIENTS)] = 30
+    strategy: Annotated[
+        StrategyName, Field(description="How they are chosen; `GET /v1/strategies` lists the names")
+    ] = "tcs-feel"
+    min_clients: Annotated[int, Field(ge=1, le=_MOST_CLIENTS, description="Fewest clients of a round")] = 10
+    max_clients: Annotated[int, Field(ge=1, le=_MOST_CLIENTS, description="Most clients of a round")] = 30
     budget_constraint: Budget | None = None
     largest_multiple: Annotated[
         float | None,

@@ -13,7 +13,7 @@ from tcsfeel.contract.goals import GoalIn, GoalOut
 from tcsfeel.contract.hyperparameters import Hyperparameters
 from tcsfeel.contract.parameter_groups import ParameterGroupsIn, ParameterGroupsOut, Patterns
 from tcsfeel.contract.progress import ProgressOut
-from tcsfeel.contract.recipes import Recipe, with_recipe
+from tcsfeel.contract.recipes import GivenRecipe, with_recipe
 from tcsfeel.contract.relays import check_relays
 from tcsfeel.contract.round_policies import RoundPolicyIn, RoundPolicyOut
 from tcsfeel.contract.schedules import MOST_ROUNDS, ScheduleIn
@@ -94,11 +94,8 @@ class CreateTraining(RequestModel):
         }
     }
 
-    name: Annotated[PlainText, Field(min_length=1)]
-    recipe: Annotated[
-        Recipe | None,
-        Field(description="Gives other defaults to fields that work well together. Fields that are given win"),
-    ] = None
+    name: Annotated[PlainText, Field(min_length=1, description="What people call it; it need not be unique")]
+    recipe: GivenRecipe = None
     target_accuracy: Annotated[
         float | None,
         Field(
@@ -112,7 +109,7 @@ class CreateTraining(RequestModel):
         Annotated[int, Field(ge=1, le=MOST_ROUNDS, description="If absent, the server's setting: 100 by default")]
         | None
     ) = None
-    aggregation: Aggregation = "fedavg"
+    aggregation: Annotated[Aggregation, Field(description="The rule by which updates become the next model")] = "fedavg"
     selection: SelectionRules = SelectionRules()
     where: WhereIn = WhereIn()
     hyperparameters: Hyperparameters = Hyperparameters()

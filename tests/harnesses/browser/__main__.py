@@ -1,8 +1,9 @@
 """Run the command of ``make browser``.
 
 It starts a federation in which the devices of one site return NaN after an update, and goes through the views and
-actions of the dashboard in a real Chromium: it finds the fault from the overview alone, isolates a client, and pauses
-and resumes the training. Then it kills a server behind the page. With ``--pictures`` it stores a picture of each view.
+actions of the dashboard in a real Chromium: it finds the fault from the overview alone, isolates a client, pauses and
+resumes the training, starts another one from the form, and compares both. Then it kills a server behind the page. With
+``--pictures`` it stores a picture of each view.
 """
 
 import argparse
@@ -18,12 +19,13 @@ from tests.harnesses.browser.chromium import Tab, browser, installed
 from tests.harnesses.browser.faulty import SITE
 from tests.harnesses.browser.federation import GONE, Federation, federation
 from tests.harnesses.browser.outage import log_in, outage
+from tests.harnesses.browser.planning import compare, form, opened, start
 
 SIZES = {"light": (1280, 900, False), "dark": (1280, 900, True), "phone": (390, 844, False)}
 FIRST_SCREEN = {"training"}
 MARKUP = "<b onclick=alert(1)>markup</b>"
 SETTLED_SECONDS = 1.0
-WIDEST_PHONE = "document.documentElement.scrollWidth <= window.innerWidth"
+WIDEST_PHONE = f"document.documentElement.scrollWidth <= {SIZES['phone'][0]}"
 
 
 class Walk:
@@ -41,6 +43,7 @@ class Walk:
         await self._overview()
         await self._client()
         await self._training()
+        await self._plans()
         await self._others()
         self._check_calls()
         await self._as_viewer()
@@ -91,6 +94,15 @@ class Walk:
         await self._tab.shows("Done: Resume digits")
         self._check("a training is paused and goes on", holds=True)
 
+    async def _plans(self) -> None:
+        await self._go("start")
+        await form(self._tab, self._check)
+        await self._look_at("start")
+        await start(self._tab, self._check)
+        await self._go(f"compare?trainings={self._found.training},{await opened(self._found)}")
+        await compare(self._tab, self._check)
+        await self._look_at("compare")
+
     async def _others(self) -> None:
         await self._go("clients?breaker=open")
         await self._tab.shows("of 63")
@@ -118,6 +130,11 @@ class Walk:
         buttons = await self._tab.run("[...document.querySelectorAll('main button')].map((one) => one.textContent)")
         self._check(f"a viewer sees no button that it may not use: {buttons}", holds=buttons == [])
         await self._tab.shows(HIDDEN)
+        await self._go("start")
+        await self._tab.shows("Your key has the role viewer")
+        await self._tab.shows("could be selected now")
+        buttons = await self._tab.run("[...document.querySelectorAll('form button')].map((one) => one.textContent)")
+        self._check(f"a viewer reads why it cannot start a training: {buttons}", holds=buttons == [])
 
     async def _go(self, place: str) -> None:
         await self._tab.run(f"location.hash = {json.dumps(f'#/{place}')}")

@@ -1,0 +1,93 @@
+"""Start a training from the form of the dashboard, see its curve grow, compare it, and move sliders of a selection."""
+
+import json
+from collections.abc import Mapping
+from typing import Protocol
+
+from tests.harnesses.browser.chromium import Tab
+from tests.harnesses.browser.federation import Federation
+
+NAME = 'from the "form"'
+FIELDS = {
+    "name": NAME,
+    "recipe": "fedavg",
+    "target_accuracy": "0.999",
+    "selection/min_clients": "8",
+    "selection/max_clients": "9",
+    "hyperparameters/local_epochs": "2",
+}
+WRONG = "document.querySelector('[aria-invalid=true]')?.name"
+DOTS = "document.querySelectorAll('figure:first-of-type .dot').length"
+
+
+class Check(Protocol):
+    """Notes whether something holds."""
+
+    def __call__(self, what: str, *, holds: bool) -> None: ...
+
+
+async def form(tab: Tab, check: Check) -> None:
+    """Fill in the form, with mistakes first. The server's own words stand beside the field that they are about."""
+    await tab.shows("Only the name is needed")
+    await tab.shows("could be selected now")
+    await enter(tab, {"max_rounds": "0.5"})
+    await tab.shows("It should be a whole number.")
+    await enter(tab, {"max_rounds": "", "selection/min_clients": "12", "selection/max_clients": "3"})
+    await tab.shows("It should be at least min_clients, which is 12; it is 3.")
+    check("a wrong field is marked while it is filled in", holds=await tab.run(WRONG) == "selection/max_clients")
+    await enter(tab, {"selection/min_clients": "8", "selection/max_clients": "9"})
+    await tab.shows("a first round would select 9 clients")
+    await tab.run("document.querySelector('button[value=start]').click()")
+    focused = await tab.run("document.activeElement.name")
+    check("a form without a name leads to the name", holds=focused == "name")
+    await enter(tab, FIELDS)
+    await tab.shows("random: Select clients uniformly at random")
+    code = "[...document.querySelectorAll('pre')]"
+    await tab.until(f"{code}.every((one) => one.textContent.includes({json.dumps(json.dumps(NAME))}))")
+    check("the form shows what a recipe chooses, and the same as code", holds=True)
+    tab.console.clear()  # the browser itself writes the 422 there
+
+
+async def start(tab: Tab, check: Check) -> None:
+    """Start the training and see its curve grow."""
+    await tab.run("document.querySelector('button[value=start]').click()")
+    await tab.shows(f"Done: Start {NAME}.")
+    await tab.until("location.hash.startsWith('#/trainings/')")
+    await tab.until(f"{DOTS} >= 2")
+    seen = await tab.run(DOTS)
+    await tab.until(f"{DOTS} > {seen}")
+    check("a training is started from the form, and its curve grows", holds=True)
+
+
+async def compare(tab: Tab, check: Check) -> None:
+    """See both trainings in each chart and in the table, and change the choice of a round without starting anything."""
+    figures = "[...document.querySelectorAll('figure')].map((one) => one.querySelectorAll('.line').length).join()"
+    await tab.until(f"{figures} === '2,2,2'")
+    await tab.shows("not in")
+    await enter(tab, {"target": "0.3"})
+    rows = "[...document.querySelectorAll('tbody tr')].slice(0, 2)"
+    await tab.until(f"{rows}.every((one) => Number(one.cells[3].textContent) > 0)")
+    check("two trainings are compared, and a lower target is reached by both", holds=True)
+    await tab.shows("The choice is the same")
+    for index, value in ((0, 0), (1, 3)):
+        slider = f"document.querySelectorAll('input[type=range]')[{index}]"
+        await tab.run(f"{slider}.value = {value}; {slider}.dispatchEvent(new Event('input'))")
+    await tab.shows("would join")
+    await tab.click("Back to the present choice")
+    await tab.shows("The choice is the same")
+    check("the explorer says who joins and leaves if its sliders move", holds=True)
+
+
+async def opened(found: Federation) -> str:
+    """Return the id of the training that the form has made."""
+    listed = found.plane.get("/v1/trainings?limit=10")["items"]
+    return next(str(one["id"]) for one in listed if one["name"] == NAME)
+
+
+async def enter(tab: Tab, values: Mapping[str, str]) -> None:
+    """Enter values into fields by their names, as a person would."""
+    for name, value in values.items():
+        field = f"document.querySelector({json.dumps(f'[name={json.dumps(name)}]')})"
+        await tab.run(
+            f"{field}.value = {json.dumps(value)}; {field}.dispatchEvent(new Event('input', {{ bubbles: true }}))"
+        )
