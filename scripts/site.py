@@ -33,9 +33,11 @@ OTHERS = {
     "docs/site/python.rst": "python.rst",
 }
 NAVIGATION = {
-    "How to": "deployment runbooks",
+    "Start": "tutorial from-flower comparison",
+    "How to": "howto/README howto/register howto/enrol howto/nat howto/links howto/trainers howto/strategy howto/tune "
+    "deployment troubleshooting runbooks",
     "Reference": "rest cli operations dashboard events agent-protocol python client agents grpc webhooks",
-    "Explanations": "selection rounds architecture security resilience",
+    "Explanations": "selection rounds security privacy architecture resilience",
     "Project": "readme changelog contributing reporting decisions benchmarks benchmarks-selection "
     "benchmarks-data-plane mutation dependencies",
 }

@@ -19,7 +19,7 @@ def shell(script: str, directory: Path, **variables: str) -> str:
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     return output
 

@@ -1,0 +1,101 @@
+"""The tutorial, the how-tos and the page for those who come from Flower: their commands run, and do what they say."""
+
+import runpy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tcsfeel.agent import Task
+from tests.docs.pages import ROOT, blocks, page
+from tests.docs.shells import apart, shell
+from tests.e2e.federations import federation
+
+HOWTOS = ("register", "enrol", "links", "strategy", "tune")
+
+
+def test_the_tutorial_ends_with_a_model_of_all_devices(tmp_path: Path) -> None:
+    text = page("tutorial.md")
+    for program in blocks(text, "python"):
+        (tmp_path / program.split()[1]).write_text(program)
+    output = shell("\n".join(blocks(text, "bash")), tmp_path, **apart(tmp_path))
+    assert output.count("completed: target") == 2
+    assert output.count("edge-2: fit failed: its trainer failed: loss is nan: it should be a finite number") == 3
+    assert "breaker open, opened because 3 failures in a row" in output
+    assert "4 of 4 updates" in output
+    assert "{'b': array(" in output
+
+
+def test_the_commands_of_the_how_tos_run_one_after_the_other(tmp_path: Path, sqlite_url: str) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("go", "__pycache__"))
+    script = "\n".join(f"echo '== {name}'\n" + "\n".join(blocks(page(f"howto/{name}.md"), "bash")) for name in HOWTOS)
+    with federation(tmp_path, sqlite_url) as server:
+        output = shell(script, tmp_path, TCSFEEL_SERVER=server.url, TCSFEEL_KEY=server.key)
+    parts = dict(zip(HOWTOS, output.split("== ")[1:], strict=True))
+    assert '"id":"press-1"' in parts["register"]
+    assert "north-1" in parts["enrol"]
+    assert "2 links in 1 part, bridges: 2" in parts["links"]
+    assert "is selected, score" in parts["strategy"]
+    assert "fedcs [" in parts["strategy"]
+    assert parts["tune"].count("completed") >= 2
+    assert len((tmp_path / "rounds.csv").read_text().splitlines()) > 4
+
+
+def test_every_command_of_the_how_tos_is_run() -> None:
+    written = {path.stem for path in (ROOT / "docs" / "howto").glob("*.md") if blocks(path.read_text(), "bash")}
+    assert written == set(HOWTOS)
+
+
+def test_the_trainer_of_its_page_lowers_the_loss(tmp_path: Path) -> None:
+    script = tmp_path / "trainers.py"
+    script.write_text("\n".join(blocks(page("howto/trainers.md"), "python")))
+    assert "after" in runpy.run_path(str(script))
+
+
+class Client:
+    """As somebody may have written it for Flower."""
+
+    def get_parameters(self, config: dict[str, Any]) -> list[np.ndarray]:
+        del config
+        return [np.zeros(2, np.float32), np.ones(1, np.float32)]
+
+    def fit(self, parameters: list[np.ndarray], config: dict[str, Any]) -> tuple[list[np.ndarray], int, dict[str, Any]]:
+        parameters[0] += config["learning_rate"]  # in place, as many clients do
+        return parameters, 7, {"loss": 0.5, "accuracy": 0.75}
+
+    def evaluate(self, parameters: list[np.ndarray], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
+        del config
+        return float(parameters[0].sum()), 3, {"accuracy": 1.0}
+
+
+def test_a_client_of_flower_serves_through_the_adapter(tmp_path: Path) -> None:
+    (adapter,) = blocks(page("from-flower.md"), "python")
+    (tmp_path / "adapter.py").write_text(adapter)
+    trainer = runpy.run_path(str(tmp_path / "adapter.py"))["FromFlower"](Client(), 7)
+    given = trainer.initial_parameters()
+    for array in given.values():
+        array.flags.writeable = False
+    task = Task(
+        id="t.1.a.fit",
+        kind="fit",
+        training_id="t",
+        round=1,
+        hyperparameters={"learning_rate": 0.25},
+        deadline_seconds=60.0,
+    )
+    update = trainer.fit(given, task)
+    assert {name: array.tolist() for name, array in update.parameters.items()} == {"0000": [0.25, 0.25], "0001": [1.0]}
+    assert (update.num_examples, update.loss, update.metrics) == (7, 0.5, {"accuracy": 0.75})
+    measured = trainer.evaluate(update.parameters, task)
+    assert (measured.num_examples, measured.loss, measured.metrics) == (3, 0.5, {"accuracy": 1.0})
+    assert trainer.profile().data_size == 7
+
+
+@pytest.mark.parametrize("name", ["troubleshooting.md", "from-flower.md"])
+def test_pages_name_only_types_of_errors_and_rules_that_exist(name: str) -> None:
+    """What these pages quote from the API stands in the page about it, too."""
+    rest = page("rest.md")
+    for kind in ("invitation-needed", "wrong-invitation", "invitation-over", "cannot-enrol", "state-forbids"):
+        assert (f"`{kind}`" in page(name)) <= (f"| `{kind}` |" in rest)
