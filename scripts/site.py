@@ -94,6 +94,12 @@ def decisions() -> Iterator[str]:
     yield "```\n"
 
 
+ONLY_HERE = """
+## Made from the code
+
+- [Every command with its options](cli.md)
+- [The Python interface](python.rst)
+"""
 COMMANDS = """# The command line
 
 Every command with its options, as `--help` prints them. [Running it](operations.md#the-command-line) has a table of all
@@ -123,6 +129,7 @@ def lay_out(source: Path) -> None:
     (source / "cli.md").write_text(COMMANDS + "".join(commands(cli)))
     (source / "decisions.md").write_text("\n".join(decisions()))
     with (source / "index.md").open("a") as index:
+        index.write(ONLY_HERE)
         index.writelines(toctree(title, entries) for title, entries in NAVIGATION.items())
     shutil.copyfile(DOCS / "site" / "conf.py", source / "conf.py")
     (source / "static").mkdir()

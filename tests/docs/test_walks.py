@@ -1,5 +1,6 @@
 """The tutorial, the how-tos and the page for those who come from Flower: their commands run, and do what they say."""
 
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -93,9 +94,16 @@ def test_a_client_of_flower_serves_through_the_adapter(tmp_path: Path) -> None:
     assert trainer.profile().data_size == 7
 
 
-@pytest.mark.parametrize("name", ["troubleshooting.md", "from-flower.md"])
-def test_pages_name_only_types_of_errors_and_rules_that_exist(name: str) -> None:
-    """What these pages quote from the API stands in the page about it, too."""
-    rest = page("rest.md")
-    for kind in ("invitation-needed", "wrong-invitation", "invitation-over", "cannot-enrol", "state-forbids"):
-        assert (f"`{kind}`" in page(name)) <= (f"| `{kind}` |" in rest)
+@pytest.mark.parametrize(
+    "words",
+    ["should be a finite number", "its trainer failed", "the server had no free slot", "may not be at", "is not ready"],
+)
+def test_what_troubleshooting_quotes_is_what_the_code_says(words: str) -> None:
+    assert words in page("troubleshooting.md")
+    assert any(words in path.read_text() for top in ("app", "sdk/tcsfeel") for path in (ROOT / top).rglob("*.py"))
+
+
+def test_errors_that_troubleshooting_names_are_in_the_table_of_errors() -> None:
+    named = set(re.findall(r"^\| \d{3} `([a-z-]+)` \|", page("troubleshooting.md"), re.MULTILINE))
+    assert len(named) > 5
+    assert named <= set(re.findall(r"^\| \d+ \| `([a-z-]+)` \|", page("rest.md"), re.MULTILINE))
