@@ -49,7 +49,7 @@ export class CompareView {
 		rounds.readAt = changed;
 	}
 
-	get #shown() { return this.#chosen.map((id) => ({ training: this.#trainings.get(id), rounds: this.#rounds.get(id).all })); }
+	get #shown() { return (this.#chosen ?? []).filter((id) => this.#rounds.has(id)).map((id) => ({ training: this.#trainings.get(id), rounds: this.#rounds.get(id).all })); }
 
 	#choose(id, wanted) {
 		this.#chosen = wanted ? [...this.#chosen, id] : this.#chosen.filter((one) => one !== id);

@@ -36,7 +36,7 @@ export class Explorer {
 		const { api } = this.app;
 		this.#trainings = [...trainings, DEFAULT];
 		if (this.#strategies !== null) return this.#options();
-		[this.#strategies, this.#clients] = [(await api.get("v1/strategies")).items, await api.all("v1/clients")];
+		this.#strategies = (await api.get("v1/strategies")).items;
 		this.from = h("select", { onchange: () => this.#begin() });
 		this.strategy = h("select", { onchange: () => { this.#moved = { strategy: this.strategy.value, parameters: {} }; this.#draw(); this.#ask(); } }, this.#strategies.map((one) => h("option", {}, one.name)));
 		replace(this.panel.body, p("quiet", "Move a slider and see whom the next round would select with the clients as they are now. Nothing is started or stored. A plan knows no past rounds, so a training may choose others."),
@@ -50,11 +50,13 @@ export class Explorer {
 		if (key === this.options) return;
 		this.options = key;
 		replace(this.from, this.#trainings.map(({ id, name }) => h("option", { value: id, selected: id === kept }, name)));
+		if (this.#start !== null && this.from.value !== kept) return this.#begin();
 	}
 
 	// Begin with the rules of a training, whose plan is the present choice.
 	async #begin() {
 		const start = this.#trainings.find((one) => one.id === this.from.value) ?? DEFAULT;
+		this.#clients = await this.app.api.all("v1/clients");
 		const newest = start.id ? (await this.app.api.get(pathOf("trainings", start.id, "models"), { limit: 1 })).items[0] : null;
 		[this.#start, this.size, this.#moved, this.#present] = [start, newest?.size, {}, null];
 		this.strategy.value = start.selection.strategy ?? "tcs-feel";

@@ -21,7 +21,7 @@ export function choice(clients, where) {
 	const fitting = clients.filter((one) => fits(one, where ?? {}));
 	const available = fitting.filter(ready).length;
 	return h("p", {}, h("strong", {}, `${many(available, "client")} could be selected now`), ` of ${many(clients.length, "registered one")}`,
-		fitting.length < clients.length && `; ${many(clients.length - fitting.length, "client")} may not take part`, fitting.length > available && `; ${many(fitting.length - available, "client")} cannot be reached or locked out`, ".");
+		fitting.length < clients.length && `; ${many(clients.length - fitting.length, "client")} may not take part`, fitting.length > available && `; ${many(fitting.length - available, "client")} cannot train now`, ".");
 }
 
 export const costs = (plan) => `${many(plan.selected.length, "client")}, ${seconds(plan.total_cost)} of link time, ${seconds(plan.expected_seconds)} until the slowest has sent its update`;

@@ -17,12 +17,13 @@ from tcsfeel.rest.problems import ApiError, Refused
 from tcsfeel.rest.transport import BlockingTransport, base_url, headers, no_cookies
 
 Result = TypeVar("Result")
+USUAL = Patience(attempts=3, deadline_seconds=30.0)
 
 
 class Connection:
     """Calls of the REST API that end the command if they fail."""
 
-    def __init__(self, server: str, key: str | None) -> None:
+    def __init__(self, server: str, key: str | None, patience: Patience = USUAL) -> None:
         deadline = Deadline()
         try:
             http = httpx2.Client(
@@ -34,7 +35,6 @@ class Connection:
             )
         except ValueError as error:
             fail(str(error))
-        patience = Patience(attempts=3, deadline_seconds=30.0)
         self._transport = BlockingTransport(http, patience, deadline=deadline)
 
     def __enter__(self) -> Self:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tcsfeel.cli.answers import Fields
+from tcsfeel.cli.completion import client_ids, training_ids
 from tcsfeel.cli.history import shown_round
 from tcsfeel.cli.options import connect, key_option, server_option
 from tcsfeel.text import escaped
@@ -20,7 +21,7 @@ def describe() -> None:
 
 
 @describe.command(epilog="Example: tcsfeel describe client edge-7")
-@click.argument("client_id", metavar="ID")
+@click.argument("client_id", metavar="ID", shell_complete=client_ids)
 @server_option
 @key_option
 def client(client_id: str, *, server: str, key: str | None) -> None:
@@ -32,7 +33,7 @@ def client(client_id: str, *, server: str, key: str | None) -> None:
 
 
 @describe.command("round", epilog="Example: tcsfeel describe round 3f0c2a9d5b7e4c11 7")
-@click.argument("training_id", metavar="TRAINING")
+@click.argument("training_id", metavar="TRAINING", shell_complete=training_ids)
 @click.argument("number", metavar="NUMBER", type=click.IntRange(min=1))
 @server_option
 @key_option
@@ -48,7 +49,7 @@ def round_(training_id: str, number: int, *, server: str, key: str | None) -> No
 
 
 @describe.command(epilog="Example: tcsfeel describe training 3f0c2a9d5b7e4c11")
-@click.argument("training_id", metavar="ID")
+@click.argument("training_id", metavar="ID", shell_complete=training_ids)
 @server_option
 @key_option
 def training(training_id: str, *, server: str, key: str | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tcsfeel.cli.answers import Fields
+from tcsfeel.cli.completion import client_ids
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
 from tcsfeel.cli.tables import show_list, show_table
 
@@ -31,7 +32,7 @@ def clients(*, healthy: bool | None, breaker: str | None, server: str, key: str 
 
 
 @click.command(epilog="Example: tcsfeel client edge-7")
-@click.argument("client_id", metavar="ID")
+@click.argument("client_id", metavar="ID", shell_complete=client_ids)
 @server_option
 @key_option
 @json_option
@@ -53,7 +54,7 @@ def client(client_id: str, *, server: str, key: str | None, as_json: bool) -> No
 
 
 @click.command("remove-client", epilog="Example: tcsfeel remove-client edge-7")
-@click.argument("client_id", metavar="ID")
+@click.argument("client_id", metavar="ID", shell_complete=client_ids)
 @server_option
 @key_option
 def remove_client(client_id: str, *, server: str, key: str | None) -> None:
@@ -67,7 +68,7 @@ def remove_client(client_id: str, *, server: str, key: str | None) -> None:
 
 
 @click.command(epilog="Example: tcsfeel breaker edge-7 reset")
-@click.argument("client_id", metavar="ID")
+@click.argument("client_id", metavar="ID", shell_complete=client_ids)
 @click.argument("action", type=click.Choice(["reset", "open"]))
 @server_option
 @key_option
@@ -86,7 +87,7 @@ def breaker(client_id: str, action: str, *, server: str, key: str | None, as_jso
 
 
 @click.command(epilog="Example: tcsfeel outcome edge-7 unreachable --reason 'no connection within 10 s'")
-@click.argument("client_id", metavar="ID")
+@click.argument("client_id", metavar="ID", shell_complete=client_ids)
 @click.argument("outcome", type=click.Choice(["success", "unreachable", "faulty"]))
 @click.option("--phase", type=click.Choice(["fit", "evaluate"]), default="fit", help="Which work the call was about")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="How long the call took")

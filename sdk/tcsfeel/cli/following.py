@@ -10,6 +10,7 @@ import click
 
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import goal_of, numbers_of, read_body, start_of, tags_of, those_given
+from tcsfeel.cli.completion import training_ids
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.history import shown_round
 from tcsfeel.cli.options import connect, goal_option, json_option, key_option, server_option
@@ -120,7 +121,7 @@ def train(
 
 
 @click.command(epilog="Example: tcsfeel extend 3f0c2a9d5b7e4c11 --rounds 20 --watch")
-@click.argument("training_id", metavar="ID")
+@click.argument("training_id", metavar="ID", shell_complete=training_ids)
 @click.option("--rounds", type=int, required=True, help="How many rounds it may run in addition")
 @server_option
 @key_option
@@ -159,7 +160,7 @@ def extend(
 
 
 @click.command(epilog="Example: tcsfeel watch 3f0c2a9d5b7e4c11")
-@click.argument("training_id", metavar="ID")
+@click.argument("training_id", metavar="ID", shell_complete=training_ids)
 @server_option
 @key_option
 @goal_option

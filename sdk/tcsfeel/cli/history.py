@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tcsfeel.cli.answers import Fields
+from tcsfeel.cli.completion import training_ids
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
 from tcsfeel.rest.paths import path
 from tcsfeel.rest.rows import COLUMNS, METRIC, PARTS, flat_rows
@@ -21,7 +22,7 @@ _FORMULA = ("=", "+", "-", "@")  # with which a spreadsheet's formulas begin
 
 
 @click.command(epilog="Example: tcsfeel rounds 3f0c2a9d5b7e4c11 --csv > rounds.csv")
-@click.argument("training_id", metavar="ID")
+@click.argument("training_id", metavar="ID", shell_complete=training_ids)
 @server_option
 @key_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a row for each client in each round")

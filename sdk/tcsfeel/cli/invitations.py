@@ -10,6 +10,7 @@ import click
 
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import seconds_of, tags_of, those_given
+from tcsfeel.cli.completion import client_ids
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
 from tcsfeel.cli.tables import show_list
 from tcsfeel.rest.paths import path
@@ -58,7 +59,7 @@ def create(
 
 
 @invitations.command(epilog="Example: tcsfeel invitations replace edge-7")
-@click.argument("client")
+@click.argument("client", shell_complete=client_ids)
 @expires_option
 @server_option
 @key_option

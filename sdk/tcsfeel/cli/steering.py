@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tcsfeel.cli.answers import Fields
+from tcsfeel.cli.completion import training_ids
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
 from tcsfeel.cli.tables import show_list, show_table
 
@@ -36,7 +37,12 @@ def _steered(action: str, described: str) -> click.Command:
             show_table([COLUMNS, _row(Fields(changed, "training"))])
 
     made: Callable[..., Any] = command
-    for decorate in (json_option, key_option, server_option, click.argument("training_id", metavar="ID")):
+    for decorate in (
+        json_option,
+        key_option,
+        server_option,
+        click.argument("training_id", metavar="ID", shell_complete=training_ids),
+    ):
         made = decorate(made)
     return click.command(
         action,

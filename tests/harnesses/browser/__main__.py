@@ -3,7 +3,7 @@
 It starts a federation in which the devices of one site return NaN after an update, and goes through the views and
 actions of the dashboard in a real Chromium: it finds the fault from the overview alone, isolates a client, pauses and
 resumes the training, starts another one from the form, and compares both. Then it kills a server behind the page. With
-``--pictures`` it stores a picture of each view.
+``--pictures`` it stores a picture of each view, and with ``--axe`` axe-core looks for what keeps people out.
 """
 
 import argparse
@@ -27,14 +27,24 @@ MARKUP = "<b onclick=alert(1)>markup</b>"
 SETTLED_SECONDS = 1.0
 WIDEST_PHONE = f"document.documentElement.scrollWidth <= {SIZES['phone'][0]}"
 
+VIOLATIONS = """(async () => {
+    const closed = [...document.querySelectorAll("details:not([open])")];
+    for (const one of closed) one.open = true;
+    const found = await axe.run(document, { resultTypes: ["violations"] });
+    for (const one of closed) one.open = false;
+    return found.violations.filter((one) => ["serious", "critical"].includes(one.impact))
+        .map((one) => `${one.id}: ${one.nodes[0].html}`);
+})()"""
+
 
 class Walk:
     """One walk through the dashboard, with the problems that it found."""
 
-    def __init__(self, tab: Tab, found: Federation, pictures: Path | None) -> None:
+    def __init__(self, tab: Tab, found: Federation, pictures: Path | None, axe: str | None) -> None:
         self._tab = tab
         self._found = found
         self._pictures = pictures
+        self._axe = axe
         self.problems: list[str] = []
 
     async def all(self) -> None:
@@ -148,17 +158,21 @@ class Walk:
             await asyncio.sleep(SETTLED_SECONDS)
             if kind == "phone":
                 self._check(f"{name} is not wider than a phone", holds=bool(await self._tab.run(WIDEST_PHONE)))
+            if self._axe is not None:
+                await self._tab.run(f"{self._axe}; undefined")
+                wrong = await self._tab.run(VIOLATIONS)
+                self._check(f"axe-core finds nothing wrong in {name}, {kind}: {wrong}", holds=wrong == [])
             if self._pictures is not None:
                 await self._tab.picture(self._pictures / f"{name}-{kind}.webp", whole=name not in FIRST_SCREEN)
         await self._tab.look()
 
 
-async def run(directory: Path, found: Federation, pictures: Path | None) -> list[str]:
+async def run(directory: Path, found: Federation, pictures: Path | None, axe: str | None) -> list[str]:
     """Walk through the dashboard of a federation and return the problems."""
     async with browser(directory) as tab:
         await tab.look()
         await tab.call("Page.navigate", url=f"{found.url}/")
-        walk = Walk(tab, found, pictures)
+        walk = Walk(tab, found, pictures, axe)
         await walk.all()
         return walk.problems
 
@@ -166,14 +180,16 @@ async def run(directory: Path, found: Federation, pictures: Path | None) -> list
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make browser", description=__doc__)
     parser.add_argument("--pictures", type=Path, metavar="DIRECTORY", help="where pictures of the views are stored")
+    parser.add_argument("--axe", type=Path, metavar="FILE", help="axe.min.js of axe-core, which then checks each view")
     given = parser.parse_args()
     if installed() is None:
         print("skipped: there is no Chromium on this machine")
         return 0
     if given.pictures is not None:
         given.pictures.mkdir(parents=True, exist_ok=True)
+    axe = None if given.axe is None else given.axe.read_text()
     with tempfile.TemporaryDirectory(prefix="tcsfeel-browser-") as name, federation(Path(name)) as found:
-        problems = asyncio.run(run(Path(name), found, given.pictures))
+        problems = asyncio.run(run(Path(name), found, given.pictures, axe))
     with tempfile.TemporaryDirectory(prefix="tcsfeel-browser-") as name:
         for seen in asyncio.run(outage(Path(name))):
             print(f"ok     {seen}", flush=True)

@@ -103,6 +103,13 @@ class Tab:
         await self.until(f"{found} !== undefined")
         await self.run(f"{found}.click()")
 
+    async def press(self, key: str, *, text: str = "") -> None:
+        """Press and release a key, which goes to where the focus is."""
+        code = {"Tab": 9, "Enter": 13}[key]
+        for kind in ("keyDown", "keyUp"):
+            typed = {"text": text} if text and kind == "keyDown" else {}
+            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **typed)
+
     async def look(self, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Set the size of the window and the colour scheme."""
         await self.call(

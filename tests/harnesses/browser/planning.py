@@ -12,7 +12,7 @@ FIELDS = {
     "name": NAME,
     "recipe": "fedavg",
     "target_accuracy": "0.999",
-    "selection/min_clients": "8",
+    "selection/min_clients": "9",
     "selection/max_clients": "9",
     "hyperparameters/local_epochs": "2",
 }
@@ -35,7 +35,7 @@ async def form(tab: Tab, check: Check) -> None:
     await enter(tab, {"max_rounds": "", "selection/min_clients": "12", "selection/max_clients": "3"})
     await tab.shows("It should be at least min_clients, which is 12; it is 3.")
     check("a wrong field is marked while it is filled in", holds=await tab.run(WRONG) == "selection/max_clients")
-    await enter(tab, {"selection/min_clients": "8", "selection/max_clients": "9"})
+    await enter(tab, {"selection/min_clients": "9", "selection/max_clients": "9"})
     await tab.shows("a first round would select 9 clients")
     await tab.run("document.querySelector('button[value=start]').click()")
     focused = await tab.run("document.activeElement.name")
@@ -49,8 +49,12 @@ async def form(tab: Tab, check: Check) -> None:
 
 
 async def start(tab: Tab, check: Check) -> None:
-    """Start the training and see its curve grow."""
-    await tab.run("document.querySelector('button[value=start]').click()")
+    """Start the training without a mouse, and see its curve grow."""
+    await tab.run("document.querySelector('[name=name]').focus()")
+    await tab.press("Tab")
+    check("Tab leads to the next field", holds=await tab.run("document.activeElement.name") == "recipe")
+    await tab.run("document.querySelector('[name=max_rounds]').focus()")
+    await tab.press("Enter", text="\r")
     await tab.shows(f"Done: Start {NAME}.")
     await tab.until("location.hash.startsWith('#/trainings/')")
     await tab.until(f"{DOTS} >= 2")
