@@ -83,13 +83,13 @@ def laid_out(page: Path, places: dict[Path, Path], source: Path, *, text: str) -
 
 def toctree(title: str, entries: str) -> str:
     """Return a part of the navigation."""
-    return f"\n```{{toctree}}\n:caption: {title}\n:hidden:\n\n" + "\n".join(entries.split()) + "\n```\n"
+    return f"\n```{{toctree}}\n:caption: {title}\n:hidden:\n:titlesonly:\n\n" + "\n".join(entries.split()) + "\n```\n"
 
 
 def decisions() -> Iterator[str]:
     """Yield the page that lists the decisions, line by line."""
     yield "# Decisions\n\nWhy it is built as it is. Each decision has its context and its consequences.\n"
-    yield "```{toctree}\n:maxdepth: 1\n"
+    yield "```{toctree}\n:maxdepth: 1\n:titlesonly:\n"
     yield from (f"adr/{page.stem}" for page in sorted((DOCS / "adr").glob("*.md")))
     yield "```\n"
 
