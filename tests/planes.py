@@ -174,7 +174,7 @@ async def plane(
     async with running(system):
         if register:
             await system.clients.register(
-                [(client_id, _profile(client_id, trainer)) for client_id, trainer in trainers.items()]
+                [(client_id, registered(client_id, trainer)) for client_id, trainer in trainers.items()]
             )
         try:
             yield Plane(system, trainers, hosting)
@@ -185,7 +185,8 @@ async def plane(
         hosting.close()
 
 
-def _profile(client_id: str, trainer: Adder) -> domain.Profile:
+def registered(client_id: str, trainer: Adder) -> domain.Profile:
+    """What a client registers whose agent the host serves."""
     return domain.Profile(
         url=f"http://agents{AgentHost.path(client_id)}",
         data_size=trainer.examples,

@@ -173,9 +173,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         outcomes=Outcomes(db, clock, metrics, breakers, rng),
         connectivity=ConnectivityMatrix(db, matrix, clock),
         selections=Selections(db, rounds.planner),
-        trainings=Trainings(
-            db, clock, rounds.ending, rounds.early_ends.call_off, waits.notice, most=settings.limits.trainings
-        ),
+        trainings=Trainings(db, clock, rounds.ending, rounds.early_ends, waits.notice, most=settings.limits.trainings),
         waits=waits,
         models=Models(db, files, clock, max_bytes=settings.models.max_bytes, bytes_of_key=settings.limits.model_bytes),
         caller=caller,

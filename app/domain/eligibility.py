@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from app.domain.clients import Client
 from app.domain.identity import without_quotation
@@ -61,6 +62,7 @@ def divided(
     excluded: Collection[str],
     admitted: Collection[str],
     busy: Collection[str],
+    working: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[tuple[Client, ...], tuple[Skipped, ...]]:
     """Divide clients into those that a strategy may choose from, and the others, each with the first reason.
 
@@ -70,10 +72,11 @@ def divided(
         excluded: the ids of those that the request excludes.
         admitted: the ids of those that may be called, as far as their breakers are concerned.
         busy: the ids of those that have a task in flight for another training.
+        working: why those with a carried task of this training are not selected, by their ids.
     """
     offered, shut_out = [], []
     for client, refusal in zip(clients, where.refusals(clients), strict=True):
-        reason = refusal or _unavailable(client, excluded, admitted, busy)
+        reason = working.get(client.id) or refusal or _unavailable(client, excluded, admitted, busy)
         if reason is None:
             offered.append(client)
         else:

@@ -1,6 +1,6 @@
 """Which model versions of a training are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tcsfeel.aggregation.goals import Goal
@@ -31,18 +31,24 @@ class Keepable:
 
 
 def superfluous(
-    retention: Retention | None, goal: Goal, versions: Sequence[Keepable], *, initial: int = 0
+    retention: Retention | None,
+    goal: Goal,
+    versions: Sequence[Keepable],
+    *,
+    initial: int = 0,
+    carried: Collection[str] = (),
 ) -> list[int]:
     """Return the rounds of the versions that need not be kept, oldest first. `versions` may be in any order.
 
-    Without a retention, everything is kept.
-    Kept are the newest ones, the best one (of equal ones the newest), those that are pinned, and
+    Without a retention, everything is kept. Kept are the newest ones, the best one (of equal ones the newest), those
+    that are pinned, and
 
     - those up to round `initial`, from which the training can be run again with its seed;
+    - those that `carried` tasks began with, by their SHA-256: an update counts as its difference to such a version;
     - the newest version and its parent: an open round's base model is one of them, and the next round begins from the
       newest and reads the parent for server momentum. A training that has ended may still be extended.
 
-    The last two are kept by their content: all versions with the same content are kept, since rounds read files by
+    The last three are kept by their content: all versions with the same content are kept, since rounds read files by
     name.
     """
     if retention is None:
@@ -52,7 +58,7 @@ def superfluous(
     kept = {version.round for version in newest_first[: retention.keep_last]}
     if retention.keep_best and best is not None:
         kept.add(next(version.round for version in newest_first if version.goal_value == best))
-    needed = {newest_first[0].sha256, newest_first[0].parent} if newest_first else set()
+    needed = {newest_first[0].sha256, newest_first[0].parent, *carried} if newest_first else set()
     return sorted(
         version.round
         for version in versions

@@ -33,7 +33,7 @@ from tcsfeel.wire.tasks import EncodingName, Scalar, TaskKind
 
 RoundStatus = Literal["selecting", "training", "aggregating", "evaluating", "completed", "abandoned"]
 RoundEvent = Literal["planned", "frozen", "committed", "measured", "abandoned"]
-ParticipationStatus = Literal["pending", "training", "received", "rejected", "failed", "skipped"]
+ParticipationStatus = Literal["pending", "training", "received", "rejected", "failed", "skipped", "carried"]
 
 TRANSITIONS: Mapping[tuple[RoundStatus, RoundEvent], RoundStatus] = {
     ("selecting", "planned"): "training",
@@ -92,6 +92,11 @@ class Participation:
         weight: its share of the mean, 0..1; None if nothing but its examples decides it, or if it is not received.
         relay: the client whose agent brought its update, in a mean with others; None if it came from its own agent.
             The file and the norm of such a mean are those of the relay.
+        begun_in: the round in which its task began, if the task was carried from that round; None otherwise.
+        base_model: SHA-256 of the model that the task began with, of such a task; None if it is the round's base model.
+        staleness: how many model versions lie between that model and the round's base model.
+        carried_to: the round that its task went on into, of a carried one; None while that has not been planned.
+        sent_before: the bytes that the client was sent for such a task in earlier rounds.
     """
 
     client_id: str
@@ -117,6 +122,11 @@ class Participation:
     evidence: Evidence | None = None
     weight: float | None = None
     relay: str | None = None
+    begun_in: int | None = None
+    base_model: str | None = None
+    staleness: int = 0
+    carried_to: int | None = None
+    sent_before: int = 0
 
     def shown(self) -> "Participation":
         """Return the participation with its reason as it is stored and shown, since parts of it come from agents."""
@@ -245,46 +255,6 @@ def too_few_updates(participations: Sequence[Participation], quorum: int) -> str
         (part.client_id, part.reason or "it has not answered") for part in participations if part.status != "received"
     ]
     return f"{received} of {len(participations)} updates came in, the quorum is {quorum}; {listed(missing)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a round does next: use the answers that it has, give up, or wait until `until` (unix seconds)."""
-
-    action: Literal["proceed", "abandon", "wait"]
-    until: float = math.inf
-
-
-def judge(
-    *,
-    now: float,
-    arrivals: Sequence[float],
-    outstanding: int,
-    goal: int,
-    quorum: int,
-    deadline: float,
-    grace_seconds: float,
-) -> Verdict:
-    """Decide whether a round has enough answers.
-
-    Args:
-        now: unix seconds.
-        arrivals: when each usable answer came in, unix seconds.
-        outstanding: how many may still come.
-        goal: how many are enough at once.
-        quorum: how many are enough after the grace period or at the deadline.
-        deadline: unix seconds.
-        grace_seconds: how long the round waits for stragglers once it has its quorum.
-    """
-    received = len(arrivals)
-    if received >= goal:
-        return Verdict("proceed")
-    if outstanding == 0 or now >= deadline:
-        return Verdict("proceed" if received >= quorum else "abandon")
-    if received < quorum:
-        return Verdict("wait", deadline)
-    patience_ends = min(deadline, sorted(arrivals)[quorum - 1] + grace_seconds)
-    return Verdict("proceed") if now >= patience_ends else Verdict("wait", patience_ends)
 
 
 def convergence_speed(

@@ -35,7 +35,7 @@ def past_selection(round_: Round) -> PastSelection:
     received = [part for part in round_.participations if part.status == "received"]
     return PastSelection(
         round_.started_at,
-        frozenset(round_.selected_clients),
+        frozenset(part.client_id for part in round_.participations if part.begun_in in {None, round_.number}),
         frozenset(part.client_id for part in received),
         {part.client_id: part.loss for part in received if part.loss is not None},
         {part.client_id: part.num_examples for part in received if part.num_examples is not None},

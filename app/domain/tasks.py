@@ -22,6 +22,7 @@ class TaskRun:
         slow: whether the agent took unusually long to accept it.
         moved_at: when bytes of its bodies were last seen to move, unix seconds; None where that was not seen.
         bandwidth: Mbps at which the result came in; None where there is none, or where it was too small to tell.
+        sent_before: bytes that were handed over in earlier rounds, which carried the task into this one.
     """
 
     attempts: int = 0
@@ -33,11 +34,17 @@ class TaskRun:
     slow: bool = False
     moved_at: float | None = None
     bandwidth: float | None = None
+    sent_before: int = 0
 
     @classmethod
     def of(cls, part: Participation) -> Self:
         """Make the run of a participation's task, which goes on from what the task has cost until now."""
-        return cls(attempts=part.attempts, bytes_sent=part.bytes_sent, bytes_received=part.bytes_received)
+        return cls(
+            attempts=part.attempts,
+            bytes_sent=part.bytes_sent,
+            bytes_received=part.bytes_received,
+            sent_before=part.sent_before,
+        )
 
     def charged(self, part: Participation) -> Participation:
         """Give the participation with what its task has cost. To charge it again changes nothing."""

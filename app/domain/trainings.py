@@ -78,6 +78,8 @@ class RoundPolicy:
         grace_seconds: how long a round waits for stragglers once it has its quorum.
         max_failed_rounds: abandoned rounds in a row that end the training.
         max_wait_seconds: the longest that one round waits for clients or makes no progress; 0 abandons it at once.
+        stragglers: whether a client that is still at work when a round goes on keeps its task; see `carrying`.
+        max_staleness: how many rounds later than it began such a task may end, at least 1.
     """
 
     deadline_seconds: float = 600.0
@@ -86,6 +88,8 @@ class RoundPolicy:
     grace_seconds: float = 10.0
     max_failed_rounds: int = 3
     max_wait_seconds: float = 3600.0
+    stragglers: Literal["skip", "carry"] = "skip"
+    max_staleness: int = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,26 @@
-"""Weigh the updates that a round has received by what is known of their clients' labels, for the rule `balanced`."""
+"""Weigh the updates that a round has received before they are aggregated, where their examples alone do not decide.
+
+The rule `balanced` weighs them by what is known of their clients' labels. An update of a carried task has a smaller
+weight, the older the model is from which it began.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
+from app.domain.carrying import discount
+from app.domain.measurements import reported
 from app.domain.relays import by_file
 from app.domain.rounds import Round
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation.balance import balanced_within_bounds
+from tcsfeel.aggregation.mean import WEIGHTS
 from tcsfeel.aggregation.weights import bounded
 from tcsfeel.selection.skew import believable_skew
 from tcsfeel.selection.types import Candidate
 
+BY_STALENESS = "as the rule weighs them, times 1/sqrt(1 + staleness)"
 UNKNOWN = "as fedavg: no client of the round reports labels, and no sketch of their updates is known"
 
 
@@ -29,7 +37,7 @@ def weighed(round_: Round, config: TrainingConfig, fleet: Sequence[Candidate]) -
     received = sorted(chain.from_iterable(files), key=lambda part: part.client_id)
     if not received:
         return round_
-    examples = [float(part.num_examples or 0) for part in received]
+    examples = [float(part.num_examples or 0) * discount(part.staleness) for part in received]
     if not any(examples):
         return round_  # there is nothing to divide; the aggregation says so
     candidates = {one.client_id: one for one in fleet}
@@ -49,6 +57,27 @@ def weighed(round_: Round, config: TrainingConfig, fleet: Sequence[Candidate]) -
     total = sum(shares)
     weights = {part.client_id: share / total for part, share in zip(received, shares, strict=True)}
     return replace(_with(round_, weights), weighting=basis)
+
+
+def discounted(round_: Round, config: TrainingConfig) -> Round:
+    """Return the round with the weight of each received update, as its rule and its staleness make it.
+
+    A round without stale updates is returned as it is, and so is one whose updates have no weight.
+
+    Args:
+        round_: a round that waits for no update any more, without relays.
+        config: its rule is a weighted mean; it may say how much one client may weigh.
+    """
+    received = [part for part in round_.participations if part.status == "received"]
+    if not any(part.staleness for part in received):
+        return round_
+    weigh = WEIGHTS[config.aggregation]
+    shares = bounded([weigh(reported(part)) * discount(part.staleness) for part in received], config)
+    total = math.fsum(shares)
+    if total <= 0.0:
+        return round_  # there is nothing to divide; the aggregation says so
+    weights = {part.client_id: share / total for part, share in zip(received, shares, strict=True)}
+    return replace(_with(round_, weights), weighting=BY_STALENESS)
 
 
 def weights_of(round_: Round) -> list[float] | None:

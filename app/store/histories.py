@@ -32,7 +32,14 @@ class HistoryRepository:
         columns = participations.c
         key = (columns.round, columns.kind, columns.client_id)  # as in the index
         parts = (
-            select(columns.round, columns.client_id, columns.status, columns.loss, columns.num_examples)
+            select(
+                columns.round,
+                columns.client_id,
+                columns.status,
+                columns.loss,
+                columns.num_examples,
+                columns.begun_in,
+            )
             .where(columns.training_id == training_id, columns.round > after, columns.round < before)
             .where(columns.kind == "fit")
             .order_by(*key)
@@ -43,7 +50,8 @@ class HistoryRepository:
         examples: dict[int, dict[str, int]] = defaultdict(dict)
 
         def keep(row: Row[Any]) -> None:
-            selected[row.round].add(row.client_id)
+            if row.begun_in in {None, row.round}:  # else its task was carried from the round that had selected it
+                selected[row.round].add(row.client_id)
             if row.status == "received":
                 received[row.round].add(row.client_id)
                 if row.loss is not None:
@@ -67,5 +75,5 @@ class HistoryRepository:
                 examples[number],
             )
             for number, started_at in starts
-            if number in selected
+            if number in selected or number in received
         ]

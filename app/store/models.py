@@ -80,6 +80,13 @@ class ModelVersionRepository:
         )
         return await self._newest(query, NotFound("model", sha256))
 
+    async def made_since(self, training_id: str, number: int) -> int:
+        """Count the versions that rounds from `number` on have made."""
+        query = select(func.count()).where(
+            model_versions.c.training_id == training_id, model_versions.c.round >= number
+        )
+        return int((await self._connection.execute(query)).scalar_one())
+
     async def kept(self, training_id: str) -> list[MeasuredVersion]:
         """Read the versions that were not removed, newest first."""
         return (

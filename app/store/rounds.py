@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Integer, Row, bindparam, func, insert, select, update
+from sqlalchemy import Integer, Row, bindparam, func, insert, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.domain.rounds import ENDED, OUTSTANDING, Participation, Round, RoundStatus
 from app.domain.trainings import TrainingStatus
+from app.store.carried import OPEN_CARRIED
 from app.store.reading import Part, Walk, read
 from app.store.round_rows import participation_of, round_of, row_of, with_participations
 from app.store.tables import participations, rounds, trainings
@@ -67,12 +68,15 @@ _WAITED_FOR = (
 )
 _COUNT_RECEIVED = select(func.count()).select_from(participations).where(_PART_OF_KIND, _RECEIVED)
 _HAND_OVER = update(participations).where(_PART, participations.c.status == "pending").values(status="training")
-_BUSY = (
+_TRAINING = (
     select(participations.c.client_id)
     .join_from(participations, rounds)
     .where(_OUTSTANDING, participations.c.kind == "fit", rounds.c.status.not_in(ENDED))
 )
-_BUSY_ELSEWHERE = _BUSY.where(participations.c.training_id != bindparam("of_training"))
+_CARRYING = select(participations.c.client_id).where(OPEN_CARRIED)
+_ELSEWHERE = participations.c.training_id != bindparam("of_training")
+_BUSY = union_all(_TRAINING, _CARRYING)
+_BUSY_ELSEWHERE = union_all(_TRAINING.where(_ELSEWHERE), _CARRYING.where(_ELSEWHERE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +178,6 @@ class RoundRepository:
         statement = _PUT.values(communication_bytes=total)
         await self._connection.execute(statement, _of(training_id, number))
 
-    async def selected(self, training_id: str, number: int, kind: TaskKind = "fit") -> list[str]:
-        """Read the clients of a round, in the order of their ids."""
-        return list((await self._connection.execute(_SELECTED, _of(training_id, number, kind))).scalars())
-
     async def outstanding(self, training_id: str, number: int, *, limit: int) -> list[Participation]:
         """Read at most `limit` participations of a round whose status is not final yet, by client."""
         wanted = _of(training_id, number) | {"most": limit}
@@ -193,10 +193,18 @@ class RoundRepository:
 
     async def get(self, training_id: str, number: int) -> Round:
         """Read a round. Raises `NotFound`."""
+        row = await self._row(training_id, number)
+        return (await with_participations(self._connection, training_id, [row], Walk()))[0]
+
+    async def head(self, training_id: str, number: int) -> Round:
+        """Read a round without its participations. Raises `NotFound`."""
+        return round_of(await self._row(training_id, number))
+
+    async def _row(self, training_id: str, number: int) -> Row[Any]:
         row = (await self._connection.execute(_GET, _of(training_id, number))).one_or_none()
         if row is None:
             raise NotFound(f"round {number} of training", training_id)
-        return (await with_participations(self._connection, training_id, [row], Walk()))[0]
+        return row
 
     async def standing(self, training_id: str, number: int) -> Standing:
         """Read the progress of a round, in one statement that reads little. Raises `NotFound`."""
@@ -247,7 +255,7 @@ class RoundRepository:
         return int((await self._connection.execute(_COMPLETED, {"of_training": training_id})).scalar_one())
 
     async def busy_clients(self, *, except_training: str | None = None) -> frozenset[str]:
-        """Read the clients that train for another training. Those that only evaluate for it are not busy."""
+        """Read the clients that train for a training, or carry a task of it. Those that only evaluate are not busy."""
         query, elsewhere = _BUSY, {}
         if except_training is not None:
             query, elsewhere = _BUSY_ELSEWHERE, {"of_training": except_training}

@@ -10,6 +10,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from app.store.api_keys import ApiKeyRepository
 from app.store.audit import AuditRepository
+from app.store.carried import CarriedRepository
 from app.store.client_changes import ClientChangeRepository
 from app.store.clients import ClientRepository
 from app.store.connectivity import ConnectivityRepository
@@ -92,6 +93,10 @@ class Transaction:
     @cached_property
     def rounds(self) -> RoundRepository:
         return RoundRepository(self.connection)
+
+    @cached_property
+    def carried(self) -> CarriedRepository:
+        return CarriedRepository(self.connection)
 
     @cached_property
     def histories(self) -> HistoryRepository:

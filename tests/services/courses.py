@@ -23,9 +23,11 @@ async def has_status(running: Plane, training_id: str, status: str) -> bool:
     return (await running.system.trainings.get(training_id)).status == status
 
 
-async def has_received(running: Plane, training_id: str, count: int) -> bool:
-    """Whether so many updates of round 1 have come in."""
-    first = await running.system.trainings.rounds(training_id, limit=1, before=2)  # none where it has not begun
+async def has_received(running: Plane, training_id: str, count: int, number: int = 1) -> bool:
+    """Whether so many updates of a round have come in."""
+    first = await running.system.trainings.rounds(
+        training_id, limit=1, before=number + 1
+    )  # none where it has not begun
     return sum(part.status == "received" for value in first.items for part in value.participations) == count
 
 

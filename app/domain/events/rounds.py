@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from app.domain.events.event import Event, Subject
 from app.domain.rounds import Participation, ParticipationStatus, Round
@@ -35,6 +35,21 @@ class RoundPlanned(OfRound):
 
     clients: Annotated[tuple[str, ...], "the ids of the selected clients"]
     cost: Annotated[float, "the communication cost of the plan"]
+    carried: Annotated[tuple[str, ...] | None, "the ids of clients whose tasks earlier rounds have carried into it"] = (
+        None
+    )
+
+
+def planned_of(round_: Round) -> RoundPlanned:
+    """Make the event of a round that was planned."""
+    carried = tuple(part.client_id for part in round_.participations if part.begun_in is not None)
+    return RoundPlanned(
+        training_id=round_.training_id,
+        round=round_.number,
+        clients=tuple(part.client_id for part in round_.participations if part.begun_in is None),
+        cost=round_.communication_cost or 0.0,
+        carried=carried or None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +140,16 @@ class ParticipationSkipped(OfParticipation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParticipationCarried(OfParticipation):
+    """A round went on without a client that was still at work. The client keeps its task for a later round."""
+
+    type: ClassVar[str] = "participation.carried"
+
+    begun_in: Annotated[int, "the round in which the task began"]
+    base_model: Annotated[str | None, "the SHA-256 of the model that the task began with"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParticipationRerouted(OfParticipation):
     """The update of a client did not come through its relay, so the server asks the client itself."""
 
@@ -143,6 +168,9 @@ class ParticipationEnded(OfParticipation):
     metrics: Annotated[Mapping[str, float] | None, "what the client reported besides the loss, by name"] = None
     seconds: Annotated[float | None, "seconds from the first time that the client was given the task to the end"] = None
     relay: Annotated[str | None, "the client that relayed the update, in a mean with others"] = None
+    begun_in: Annotated[int | None, "the round in which its task began, if it was carried from that round"] = None
+    base_model: Annotated[str | None, "the SHA-256 of the model that a carried task began with"] = None
+    staleness: Annotated[int | None, "how many model versions old that model was, when the round began"] = None
 
 
 class ParticipationReceived(ParticipationEnded):
@@ -221,6 +249,18 @@ def end_of_part(round_: Round, part: Participation) -> OfParticipation | OfEvalu
         return ParticipationSkipped(
             training_id=round_.training_id, round=round_.number, client_id=part.client_id, reason=part.reason
         )
+    if (part.kind, part.status) == ("fit", "carried"):
+        return ParticipationCarried(
+            training_id=round_.training_id,
+            round=round_.number,
+            client_id=part.client_id,
+            reason=part.reason,
+            begun_in=part.begun_in or round_.number,
+            base_model=part.base_model,
+        )
+    more: dict[str, Any] = {} if part.relay is None else {"relay": part.relay}
+    if part.begun_in is not None:
+        more |= {"begun_in": part.begun_in, "base_model": part.base_model, "staleness": part.staleness}
     return _ENDS[part.kind, part.status](
         training_id=round_.training_id,
         round=round_.number,
@@ -231,5 +271,5 @@ def end_of_part(round_: Round, part: Participation) -> OfParticipation | OfEvalu
         accuracy=part.accuracy,
         metrics=part.metrics or None,
         seconds=part.seconds,
-        **({} if part.relay is None else {"relay": part.relay}),
+        **more,
     )

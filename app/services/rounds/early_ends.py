@@ -6,8 +6,10 @@ and an owner tells them after it has stopped asking for their results.
 """
 
 import contextlib
+from collections.abc import Mapping
 
-from app.domain.rounds import KINDS, Round
+from app.domain.clients import Client
+from app.domain.rounds import Round
 from app.domain.trainings import Training
 from app.services.rounds.costs import Costs
 from app.services.rounds.files import RoundFiles
@@ -17,6 +19,7 @@ from app.services.rounds.past import PastRounds
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
+from tcsfeel.wire.tasks import TaskKind
 
 
 class EarlyEnds:
@@ -66,10 +69,19 @@ class EarlyEnds:
     async def call_off(self, round_: Round) -> None:
         """Tell the agents of a round that was ended early that its tasks are no longer wanted."""
         async with self._db.read() as tx:
-            asked = {
-                kind: await tx.clients.some(await tx.rounds.selected(round_.training_id, round_.number, kind))
-                for kind in KINDS
+            round_ = await tx.rounds.get(round_.training_id, round_.number)
+            asked: dict[TaskKind, list[Client]] = {
+                "fit": await tx.clients.some(
+                    [part.client_id for part in round_.participations if part.status != "carried"]
+                ),
+                "evaluate": await tx.clients.some([one.client_id for one in round_.evaluations]),
             }
         for kind, clients in asked.items():
             self._participants.forget(clients, round_, kind)
         await in_thread("files", self._files.empty_spool, round_.training_id, round_.number)
+
+    async def call_off_carried(self, tasks: Mapping[str, str]) -> None:
+        """Tell the agents of carried tasks, whose ids are by client, that they are no longer wanted."""
+        async with self._db.read() as tx:
+            clients = await tx.clients.some(tasks)
+        self._participants.call_off([(client, tasks[client.id]) for client in clients])

@@ -3,26 +3,29 @@
 The caller's transaction holds the training's row: an owner's through its lease, a user's by a lock.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 import structlog
 
 from app.clock import Clock
+from app.domain.carrying import carried, may_be_carried
 from app.domain.events.rounds import doubt_of, end_of, end_of_part
 from app.domain.events.trainings import change_of
 from app.domain.lateness import excuse, skipped
-from app.domain.rounds import Round, RoundEvent, convergence_speed, next_status
+from app.domain.rounds import Participation, Round, RoundEvent, convergence_speed, next_status
 from app.domain.tasks import TaskRun
 from app.domain.trainings import Training
 from app.metrics import Metrics
+from app.services.rounds.carrying import Carrying
 from app.services.rounds.known import Completed
 from app.services.rounds.record import TrackRecord
 from app.store.transaction import Transaction
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.text import listed
 
+CANCELLED = "the training was cancelled"
 FAULTS = frozenset({"failed", "rejected"})
 SKIPPED_TOGETHER = 200  # stragglers a transaction: some 50 ms
 
@@ -38,6 +41,7 @@ class RoundEnding:
         self._record = record
         self._metrics = metrics
         self._announce = announce
+        self.carrying = Carrying(record, metrics)
 
     async def skip_outstanding(
         self,
@@ -47,6 +51,7 @@ class RoundEnding:
         runs: Mapping[str, TaskRun] = MappingProxyType({}),
         *,
         at_fault: bool = True,
+        carry: bool = False,
     ) -> Round | None:
         """Settle participations of both kinds that have not come to their end, and give the breakers' permits back.
 
@@ -57,6 +62,8 @@ class RoundEnding:
         A client that has not answered counts as late. There are three exceptions: the goal was met without it, the
         clients are not `at_fault`, or the server is why there is no update. Only the last one replaces the `reason`.
         Nothing counts against a client whose evaluation is missing.
+
+        With `carry`, a client that is still at work keeps its task if its training carries stragglers.
         """
         outstanding = await tx.rounds.outstanding(round_.training_id, round_.number, limit=SKIPPED_TOGETHER + 1)
         if stragglers := outstanding[:SKIPPED_TOGETHER]:
@@ -67,12 +74,19 @@ class RoundEnding:
                 client_id: excuse(run, now, relays.get(client_id)) if at_fault else None
                 for client_id, run in ours.items()
             }
-            ended = [skipped(part, ours[part.client_id], excuses[part.client_id] or reason, now) for part in stragglers]
+            kept = await self._kept(tx, round_, stragglers, ours) if carry else frozenset()
+            ended = [
+                carried(part, round_, ours[part.client_id], now)
+                if part.client_id in kept
+                else skipped(part, ours[part.client_id], excuses[part.client_id] or reason, now)
+                for part in stragglers
+            ]
             written = await tx.rounds.settle(round_.training_id, round_.number, ended, kind)
             if kind == "fit":
                 received = await tx.rounds.count_received(round_.training_id, round_.number)
                 late = at_fault and received < (round_.goal or 1)
-                await self._record.miss(tx, {client_id: late and excuses[client_id] is None for client_id in written})
+                blame = {name: late and name not in kept and excuses[name] is None for name in written}
+                await self._record.miss(tx, blame)
             for part in written.values():
                 await tx.events.append(end_of_part(round_, part))
                 self._metrics.count_part(kind, part.status)
@@ -80,6 +94,14 @@ class RoundEnding:
             return None
         stored = await tx.rounds.get(round_.training_id, round_.number)
         return replace(round_, participations=stored.participations, evaluations=stored.evaluations)
+
+    async def _kept(
+        self, tx: Transaction, round_: Round, stragglers: Sequence[Participation], runs: Mapping[str, TaskRun]
+    ) -> frozenset[str]:
+        """Return the clients that keep their tasks."""
+        policy = (await tx.trainings.get(round_.training_id)).config.in_round(round_.number).round_policy
+        kept = (part.client_id for part in stragglers if may_be_carried(policy, round_, part, runs[part.client_id]))
+        return frozenset(kept)
 
     async def close(
         self, tx: Transaction, round_: Round, event: RoundEvent, goal: Goal, before: Completed | None = None
@@ -119,12 +141,11 @@ class RoundEnding:
 
         Gives None where more transactions are needed, as `skip_outstanding` does.
         """
-        reason = "the training was cancelled"
-        ended = await self.skip_outstanding(tx, round_, reason, at_fault=False)
+        ended = await self.skip_outstanding(tx, round_, CANCELLED, at_fault=False)
         if ended is None:
             return None
         event: RoundEvent = "measured" if round_.status == "evaluating" else "abandoned"
-        return (await self.close(tx, replace(ended, failure_reason=reason), event, goal))[0]
+        return (await self.close(tx, replace(ended, failure_reason=CANCELLED), event, goal))[0]
 
     def count(self, round_: Round, goal: Goal) -> None:
         """Show a round that has ended in the metrics and in the log, and tell those who wait for it."""

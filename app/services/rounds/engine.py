@@ -95,9 +95,18 @@ class RoundEngine:
                     training = await tx.trainings.get(round_.training_id)
             training = replace(training, config=of_round(training.config, round_))
             round_ = await steps[round_.status](lease, training, round_)
+            await self._call_off(lease)
         self._costs.take(round_)
         self._participants.empty_spool(round_)
         return round_
+
+    async def _call_off(self, lease: Lease) -> None:
+        """Tell the agents of carried tasks that have ended without a round that they are no longer wanted."""
+        known = self._ledger.known(lease)
+        if tasks := known.called_off:
+            known.called_off = {}
+            clients = await self._phases.clients(lease, tasks)
+            self._participants.call_off([(client, tasks[client.id]) for client in clients.values()])
 
     async def _train(self, lease: Lease, training: Training, round_: Round) -> Round:
         policy, known = training.config.round_policy, self._ledger.known(lease)
@@ -115,8 +124,15 @@ class RoundEngine:
         except UnusableRound as error:
             return await self._ledger.abandoned(lease, round_, str(error), at_fault=False)
         clients = await self._phases.clients(lease, round_.selected_clients)
+        own = [part for part in outstanding if part.begun_in is None]
+        carried = [part for part in outstanding if part.begun_in is not None]
+        phases = await self._phases.of_carried(training, phase, carried)
+        fit = self._participants.fit
         enough = await gather(
-            self._relaying.jobs(lease, phase, outstanding, clients, frozenset(resumed)),
+            [
+                *self._relaying.jobs(lease, phase, own, clients, frozenset(resumed)),
+                *(fit(lease, phases[one.begun_in], one, clients.get(one.client_id), resumed=True) for one in carried),
+            ],
             clock=self._clock,
             arrivals=[part.finished_at or 0.0 for part in round_.participations if part.status == "received"],
             goal=round_.goal or 1,
@@ -134,7 +150,11 @@ class RoundEngine:
             round_ = await self._ledger.abandoned(lease, round_, reason, phase.runs, outage=outage)
         else:
             round_ = await self._ledger.frozen(lease, round_, phase.runs)
-        done_with = {part.client_id for part in round_.participations if part.status != "received" or not enough}
+        done_with = {
+            part.client_id
+            for part in round_.participations
+            if part.status != "carried" and (part.status != "received" or not enough)
+        }
         self._participants.forget([client for client in clients.values() if client.id in done_with], round_, "fit")
         return round_
 
@@ -192,11 +212,16 @@ class RoundEngine:
         phase = await self._phases.begin(
             lease, training, round_, "fit", round_.base_model, tasks=len(lost), deadline=deadline
         )
+        phases = await self._phases.of_carried(training, phase, [part for part in lost if part.begun_in is not None])
         async with self._db.glance() as tx:
             clients = {client.id: client for client in await tx.clients.some(round_.selected_clients)}
         recover = self._relaying.recover
         await gather(
-            [recover(phase, part, clients[part.client_id], clients) for part in lost if part.client_id in clients],
+            [
+                recover(phases.get(part.begun_in, phase), part, clients[part.client_id], clients)
+                for part in lost
+                if part.client_id in clients
+            ],
             clock=self._clock,
             goal=len(lost),
             quorum=len(lost),

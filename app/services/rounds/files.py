@@ -145,18 +145,18 @@ class RoundFiles:
 
     def check(self, phase: Phase, client: Client, came: Result) -> Checked:
         """Read a client's update once, and give it if it may be aggregated. Raises `UpdateRejected`."""
-        update = phase.full_update(client.id, came)
+        update, model = phase.full_update(client.id, came), phase.compared
         facts, data_size = _facts(update.result), client.profile.data_size
         check_examples(facts.num_examples, data_size)
-        norm = _norm(update.packed, phase.model)
+        norm = _norm(update.packed, model)
         if norm is None:  # which tensor is wrong?
-            after, base = update.packed.parameters(), phase.model.parameters()
+            after, base = update.packed.parameters(), model.parameters()
             check_update(after, base, facts, data_size, release=lambda: give_back(update.packed.block))
-            norm = check_norm(after, base, release=lambda: give_back(update.packed.block, phase.model.block))
+            norm = check_norm(after, base, release=lambda: give_back(update.packed.block, model.block))
         check_weighable(facts, phase.config.aggregation)
         if client.profile.data_distribution is not None:
             return Checked(update, norm, None)
-        after, base = update.packed.parameters(), phase.model.parameters()
+        after, base = update.packed.parameters(), model.parameters()
         return Checked(update, norm, sketch(base, after, release=lambda: give_back(update.packed.block)))
 
     def to_send(self, round_: Round, config: TrainingConfig, sha256: str, first: str) -> ToSend:

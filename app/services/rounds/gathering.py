@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from app.clock import Clock
-from app.domain.rounds import judge
+from app.domain.verdicts import judge
 from app.services.tasks.crowds import Crowd
 
 

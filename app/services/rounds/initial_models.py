@@ -8,9 +8,9 @@ from app.domain.rounds import Round
 from app.domain.trainings import TrainingConfig
 from app.services.rounds.absences import Absences
 from app.services.rounds.files import RoundFiles
+from app.services.rounds.fleets import Fleet
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.participants import Participants
-from app.services.rounds.planning import Fleet
 from app.services.tasks.answers import AgentFailed
 from app.store.leases import Lease
 from tcsfeel.errors import Picklable

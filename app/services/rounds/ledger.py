@@ -12,16 +12,16 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from app.clock import Clock
-from app.domain.events.rounds import RoundAggregated, RoundPlanned, end_of_part
+from app.domain.events.rounds import RoundAggregated, end_of_part, planned_of
 from app.domain.lateness import LATE
 from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.tasks import Observation, TaskRun
 from app.metrics import Metrics
 from app.services.rounds.costs import charge
 from app.services.rounds.ending import RoundEnding
+from app.services.rounds.fleets import Fleet
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.owned import OwnedTransactions
-from app.services.rounds.planning import Fleet
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
 from app.services.rounds.settling import Settling
@@ -32,7 +32,13 @@ from app.store.model_store import StoredFile
 from app.store.selections import packed
 from app.store.transaction import Transaction
 from app.threads import in_thread
-from tcsfeel.selection.types import Selection
+from tcsfeel.selection.types import Chosen, Selection
+
+
+def _begun(chosen: Chosen) -> Participation:
+    return Participation(
+        client_id=chosen.client_id, status="training", score=chosen.score, components=chosen.components
+    )
 
 
 class PlanOvertaken(Exception):
@@ -88,36 +94,30 @@ class RoundLedger:
             busy = await tx.rounds.busy_clients(except_training=training.id)
             if len(clients) < len(selection.selected) or busy & set(selection.client_ids):
                 raise PlanOvertaken
+            policy = training.config.round_policy
+            carried, called_off = await self._ending.carrying.take_in(tx, round_, policy, fleet.carried)
             round_ = replace(
                 round_,
                 status=next_status(round_.status, "planned"),
                 step_failures=0,
                 takeovers=0,
                 plan=selection.plan,
-                goal=goal_count(len(selection.selected), training.config.round_policy),
+                goal=goal_count(len(selection.selected) + len(carried), policy),
                 base_model=model,
                 connectivity_version=fleet.connectivity.version,
                 communication_cost=selection.total_cost,
                 label_divergence=selection.label_divergence,
                 population=fleet.population,
-                participations=tuple(
-                    Participation(
-                        client_id=chosen.client_id,
-                        status="training",
-                        score=chosen.score,
-                        components=chosen.components,
-                    )
-                    for chosen in selection.selected
-                ),
+                participations=(*map(_begun, selection.selected), *carried),
             )
             await tx.rounds.put(round_)
             await self._progress.keep(tx, training, self._progress.moving(training))
             await tx.rounds.add_participations(round_)
             await tx.selections.add(round_.training_id, round_.number, document)
             await self._record.selected(tx, clients, round_.deadline_at, forced=fleet.forced)
-            ids, cost = round_.selected_clients, selection.total_cost
-            await tx.events.append(RoundPlanned(training_id=training.id, round=round_.number, clients=ids, cost=cost))
+            await tx.events.append(planned_of(round_))
         self.known(lease).planned(clients)
+        self.known(lease).called_off |= called_off
         return round_
 
     async def charged(self, lease: Lease, round_: Round, runs: Mapping[str, TaskRun]) -> Round:
@@ -291,7 +291,10 @@ class RoundLedger:
                 next_status(round_.status, event)  # an event that is not legal leaves everything as it was
                 skipped = self.known(lease).complete(round_)
                 if skipped is None:
-                    skipped = await self._ending.skip_outstanding(tx, round_, reason, runs, at_fault=at_fault)
+                    carry = event != "measured"
+                    skipped = await self._ending.skip_outstanding(
+                        tx, round_, reason, runs, at_fault=at_fault, carry=carry
+                    )
                 if skipped is not None:
                     yield tx, skipped
                     return

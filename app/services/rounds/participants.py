@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
+from app.domain.carrying import began
 from app.domain.clients import Client
 from app.domain.failures import Failure, FailureKind
 from app.domain.parameter_groups import NothingToTrain
@@ -158,7 +159,16 @@ class Participants:
 
         Nothing depends on it: an agent that is not told drops what it has by itself. One whose breaker is open is not.
         """
-        tasks = [(client, task_id(round_.training_id, round_.number, client.id, kind)) for client in clients]
+        begun = {part.client_id: began(part, round_.number) for part in round_.participations if kind == "fit"}
+        self.call_off(
+            [
+                (client, task_id(round_.training_id, begun.get(client.id, round_.number), client.id, kind))
+                for client in clients
+            ]
+        )
+
+    def call_off(self, tasks: Sequence[tuple[Client, str]]) -> None:
+        """Tell agents, without waiting for them, that tasks are no longer wanted, each by its id."""
         if tasks:
             self._run_errand(self._forget(tasks))
 

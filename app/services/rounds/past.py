@@ -57,7 +57,9 @@ class PastRounds:
         if known is None or known.up_to != round_.number - 1:
             return
         newest = past_selection(round_)
-        self._keep(round_.training_id, _after(known, round_.number, [newest] if newest.selected else []))
+        self._keep(
+            round_.training_id, _after(known, round_.number, [newest] if newest.selected or newest.received else [])
+        )
 
     def forget(self, training_id: str) -> None:
         """Forget a training that this process does not drive any more."""

@@ -9,6 +9,7 @@ from app.domain.retries import RetryBudget
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import TaskRun
 from app.domain.trainings import TrainingConfig, Uploads
+from app.services.rounds.moving import moved
 from app.services.rounds.uploads import FullUpdate, full_update
 from app.services.tasks.assignments import Assignment, Frozen, Result
 from app.store.leases import Lease
@@ -31,6 +32,10 @@ class Phase:
     `model` has the tensors that updates hold, and `frozen` those that they do not, if there are some. `size` is what an
     answer may have; each client's lies in a place of its own in `spool`. With SCAFFOLD, `controlled` is `model`
     with the server's control variates, and `counted` has the last round of each client whose update the server used.
+
+    The tasks of a phase with `begun_in` were carried from that round: `model` is the one that they began with, and
+    `present` the model of the round, to which their updates are moved. `more_seconds` is the time beyond the round for
+    which tasks may be wanted.
     """
 
     lease: Lease
@@ -46,6 +51,14 @@ class Phase:
     runs: dict[str, TaskRun] = field(default_factory=dict)
     controlled: Packed | None = None
     counted: Mapping[str, int] = field(default_factory=dict)
+    begun_in: int | None = None
+    present: Packed | None = None
+    more_seconds: float = 0.0
+
+    @property
+    def compared(self) -> Packed:
+        """The model with which updates are compared: that of the round."""
+        return self.model if self.present is None else self.present
 
     def assignment(
         self, client: Client, now: float, part: Participation | None = None, *, resumed: bool = False
@@ -54,13 +67,14 @@ class Phase:
 
         `part` is its participation as it is stored, and `resumed` is that of `Assignment`.
         """
+        number = self.begun_in or self.round_.number
         task = Task(
-            id=task_id(self.round_.training_id, self.round_.number, client.id, self.kind),
+            id=task_id(self.round_.training_id, number, client.id, self.kind),
             kind=self.kind,
             training_id=self.round_.training_id,
-            round=self.round_.number,
+            round=number,
             hyperparameters=dict(self.config.hyperparameters),
-            deadline_seconds=max(1.0, self.deadline - now),
+            deadline_seconds=max(1.0, self.deadline - now) + self.more_seconds,
             update_encoding=self.uploads.encoding,
             local_tensors=self.config.parameters.local,
             frozen_tensors=() if self.frozen is None else self.config.parameters.frozen,
@@ -106,15 +120,22 @@ class Phase:
         return self.config.uploads if self.kind == "fit" else Uploads()
 
     def full_update(self, client_id: str, came: Result) -> FullUpdate:
-        """Give a client's update in full; see `full_update`. It blocks. Raises `UpdateRejected`."""
-        return full_update(
-            self.place(client_id),
+        """Give a client's update in full; see `full_update`. It blocks. Raises `UpdateRejected`.
+
+        That of a carried task is moved to the model of the round; see `moved`.
+        """
+        place = self.place(client_id)
+        update = full_update(
+            place,
             came.file,
             self.model,
             self.size,
             encoding=self.uploads.encoding,
             coding=came.coding,
         )
+        if self.present is None:
+            return update
+        return moved(place, update, self.model, self.present, self.config.statistics)
 
     async def drop(self, client_id: str) -> None:
         """Remove what a client sent: nobody wants it."""

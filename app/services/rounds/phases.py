@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from dataclasses import replace
 
+from app.domain.carrying import seconds_more
 from app.domain.clients import Client
 from app.domain.retries import RetryBudget
-from app.domain.rounds import Round
+from app.domain.rounds import Participation, Round, of_round
 from app.domain.trainings import Training, TrainingConfig
 from app.services.rounds.costs import Costs
 from app.services.rounds.files import RoundFiles
@@ -41,10 +42,7 @@ class Phases:
         deadline: float,
     ) -> Phase:
         """Begin a phase with this many `tasks`, which carry a `model`. Raises `UnusableRound`."""
-        first = ""
-        if training.config.parameters.frozen:
-            async with self._db.read() as tx:
-                first = (await tx.models.first(training.id)).sha256
+        first = await self._first(training)
         sent, size = await in_thread("files", self._to_send, round_, training.config, kind, model or "", first)
         phase = Phase(
             lease=lease,
@@ -57,11 +55,40 @@ class Phases:
             spool=self._files.spool(round_),
             budget=RetryBudget.of(tasks),
             deadline=deadline,
+            more_seconds=seconds_more(training.config.round_policy, 0) if kind == "fit" else 0.0,
         )
         if kind == "fit" and training.config.aggregation == "scaffold":
             phase = await self._controlled(phase)
         self._costs.begin(phase)
         return phase
+
+    async def of_carried(
+        self, training: Training, phase: Phase, parts: Collection[Participation]
+    ) -> dict[int | None, Phase]:
+        """Begin the phases of tasks that were carried into the round of a `phase`, by the round in which they began.
+
+        They have its time, its retries and its spool, and what their tasks have in common is that of the older round.
+        """
+        found: dict[int | None, Phase] = {}
+        if not parts:
+            return found
+        policy, first = training.config.round_policy, await self._first(training)
+        for number, base in sorted({(part.begun_in or 0, part.base_model or "") for part in parts}):
+            async with self._db.read() as tx:
+                begun = await tx.rounds.head(training.id, number)
+            config = of_round(training.config, begun)
+            sent, size = await in_thread("files", self._to_send, phase.round_, config, "fit", base, first)
+            found[number] = replace(
+                phase,
+                config=config,
+                model=sent.model,
+                frozen=sent.frozen,
+                size=size,
+                begun_in=number,
+                present=phase.model,
+                more_seconds=seconds_more(policy, phase.round_.number - number),
+            )
+        return found
 
     async def clients(self, lease: Lease, client_ids: Collection[str]) -> dict[str, Client]:
         """Return clients of the round. Only those are read that its owner does not know."""
@@ -70,6 +97,13 @@ class Phases:
             async with self._db.read() as tx:
                 known.keep(await tx.clients.some(unknown))
         return {client_id: known.clients[client_id] for client_id in client_ids if client_id in known.clients}
+
+    async def _first(self, training: Training) -> str:
+        """Return the SHA-256 of the first model of a training with frozen tensors."""
+        if not training.config.parameters.frozen:
+            return ""
+        async with self._db.read() as tx:
+            return (await tx.models.first(training.id)).sha256
 
     def _to_send(
         self, round_: Round, config: TrainingConfig, kind: TaskKind, model: str, first: str

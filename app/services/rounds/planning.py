@@ -3,26 +3,26 @@
 import asyncio
 import traceback
 from collections.abc import Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from threading import Event
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 
 from app.clock import Clock
-from app.domain.breaker import admissible
+from app.domain.carrying import Carried
 from app.domain.clients import Client
-from app.domain.eligibility import ANYWHERE, NOT_NAMED, Where, divided
+from app.domain.eligibility import ANYWHERE, NOT_NAMED, Where
 from app.domain.evaluations import able_to_evaluate, drawn
 from app.domain.relays import relayable
 from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.fleet.connectivity import LatestConnectivity
-from app.services.fleet.roster import LatestRoster, Roster
+from app.services.fleet.roster import LatestRoster
+from app.services.rounds.fleets import Fleet, divided_fleet
 from app.sharing import party
 from app.store.transaction import Transaction
 from app.threads import in_thread
@@ -34,73 +34,13 @@ from tcsfeel.errors import (
     StrategyFailed,
     UnknownStrategy,
 )
-from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import select
-from tcsfeel.selection.candidates import Candidates
-from tcsfeel.selection.columns import Columns
-from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Skipped
+from tcsfeel.selection.types import History, Selection, SelectionPolicy
 from tcsfeel.selection.unselected import joined
 
 FEW = 500  # clients, which are divided on the event loop in less than 2 ms, even if each is looked at by itself
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """The clients at one moment.
-
-    Attributes:
-        offered: those that selection may choose from.
-        shut_out: every other one, with the reason.
-        forced: those offered although their breaker is open, because too many are.
-        sketches: what clients' updates in the training say of their labels, of those that do not say it themselves.
-        population: how many clients the training may select sooner or later: those that meet its conditions and are
-            not isolated by hand.
-        seen: the offered ones as selection sees them, without what is known of them in the training.
-        columns: their numbers as arrays.
-        places: their positions by id.
-        ids: their ids.
-        joined: when each of the `clients` registered, in unix seconds.
-    """
-
-    clients: tuple[Client, ...]
-    offered: tuple[Client, ...]
-    shut_out: tuple[Skipped, ...]
-    forced: frozenset[str]
-    connectivity: Connectivity
-    sketches: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    population: int = 0
-    seen: tuple[Candidate, ...] | None = None
-    columns: Columns | None = None
-    places: Mapping[str, int] | None = None
-    ids: tuple[str, ...] | None = None
-    joined: npt.NDArray[np.float64] | None = None
-
-    def candidates(self, losses: Mapping[str, float], examples: Mapping[str, int]) -> Candidates:
-        """Return those on offer as strategies see them.
-
-        `losses` and `examples` are what they last reported to the training. A client that has trained counts with the
-        examples that it trained on, and no longer with those that it claims to have.
-        """
-        seen = list(self.seen or (client.candidate() for client in self.offered))
-        about = self.sketches.keys() | losses.keys() | examples.keys()
-        if not about:
-            return Candidates.of(seen, self.columns, self.ids)
-        places = self.places or {one.client_id: place for place, one in enumerate(seen)}
-        for client_id in (known := [name for name in about if name in places]):
-            one = seen[place := places[client_id]]
-            seen[place] = replace(
-                one,
-                data_size=examples.get(client_id, one.data_size),
-                sketch=self.sketches.get(client_id),
-                loss=losses.get(client_id),
-            )
-        if self.columns is None:
-            return Candidates.of(seen, ids=self.ids)
-        sizes = self.columns.data_size.copy()
-        sizes[[places[client_id] for client_id in known]] = [seen[places[client_id]].data_size for client_id in known]
-        return Candidates.of(seen, replace(self.columns, data_size=sizes), self.ids)
 
 
 class StrategyOverdue(Picklable):
@@ -150,18 +90,21 @@ class Planner:
         exclude: Collection[str] = (),
         training_id: str | None = None,
         sketches: Mapping[str, tuple[float, ...]] | None = None,
+        carried: Sequence[Carried] = (),
     ) -> Fleet:
         """The fleet as a training sees it: clients with a task in flight for another one are busy.
 
-        Clients that do not meet `where` are shut out, and so are those to `exclude`. The training's `sketches` are read
-        if they are not given.
+        Clients that do not meet `where` are shut out, and so are those to `exclude`, and those of the training's
+        `carried` tasks. Its `sketches` are read if they are not given.
         """
         roster = await self._roster.get(tx)
         busy = await tx.rounds.busy_clients(except_training=training_id)
         connectivity = await self._connectivity.get(tx)
         if sketches is None:
             sketches = {} if training_id is None else await tx.sketches.means(training_id)
-        divide = partial(_fleet, roster, busy, where, frozenset(exclude), self._clock.now(), connectivity, sketches)
+        divide = partial(
+            divided_fleet, roster, busy, where, frozenset(exclude), self._clock.now(), connectivity, sketches, carried
+        )
         return divide() if len(roster.clients) <= FEW else await in_thread("administration", divide)
 
     async def evaluators(
@@ -171,7 +114,8 @@ class Planner:
 
         Returns them, and the ids of those that are not able to, each with the reason.
         """
-        fleet = await self.fleet(tx, training_id=training.id)
+        carried = await tx.carried.open(training.id) if training.config.round_policy.stragglers == "carry" else ()
+        fleet = await self.fleet(tx, training_id=training.id, carried=carried)
         able, out = able_to_evaluate(fleet.offered, training.config.evaluation_tags, self._clock.now())
         out += [(one.client_id, one.reason) for one in fleet.shut_out]
         return drawn(able, training.config.evaluation_clients, seed), out
@@ -249,52 +193,3 @@ def _origin(error: BaseException) -> str:
     """Where an error, or the one behind it, was raised."""
     frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-
-
-def _fleet(  # noqa: PLR0917  (what a fleet is made of)
-    roster: Roster,
-    busy: Collection[str],
-    where: Where,
-    excluded: Collection[str],
-    now: float,
-    connectivity: Connectivity,
-    sketches: Mapping[str, tuple[float, ...]],
-) -> Fleet:
-    """Divide the clients into those on offer and those that are shut out.
-
-    Only those are looked at one by one that something may shut out.
-    """
-    clients = roster.clients
-    not_closed = [clients[place] for place in np.flatnonzero(~roster.closed).tolist()]
-    breakers = {client.id: client.breaker for client in not_closed}
-    admitted, forced = admissible(breakers, now, closed=len(clients) - len(breakers))
-    plain = roster.at_hand.copy() if where == ANYWHERE else np.zeros(len(clients), np.bool_)
-    plain[[roster.places[client_id] for client_id in (*busy, *excluded) if client_id in roster.places]] = False
-    looked_at = [clients[place] for place in np.flatnonzero(~plain).tolist()]
-    let_in = admitted | forced | {client.id for client in looked_at if client.id not in breakers}
-    some, shut_out = divided(looked_at, where, excluded=excluded, admitted=let_in, busy=busy)
-    plain[[roster.places[client.id] for client in some]] = True
-    offered = np.flatnonzero(plain)
-    every, places = len(offered) == len(clients), offered.tolist()
-    return Fleet(
-        clients=clients,
-        offered=clients if every else tuple([clients[place] for place in places]),
-        shut_out=shut_out,
-        forced=forced,
-        connectivity=connectivity,
-        sketches=sketches,
-        population=_population(clients, not_closed, where),
-        seen=roster.candidates if every else tuple([roster.candidates[place] for place in places]),
-        columns=roster.columns if every else roster.columns.at(offered),
-        places=roster.places if every else None,
-        joined=roster.joined,
-        ids=roster.ids if every else tuple([roster.ids[place] for place in places]),
-    )
-
-
-def _population(clients: Sequence[Client], not_closed: Sequence[Client], where: Where) -> int:
-    """Count the clients that meet the conditions and are not isolated by hand."""
-    if where == ANYWHERE:
-        return len(clients) - sum(client.breaker.isolated for client in not_closed)
-    refusals = zip(clients, where.refusals(clients), strict=True)
-    return sum(not client.breaker.isolated and refusal is None for client, refusal in refusals)

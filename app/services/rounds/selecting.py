@@ -4,6 +4,7 @@ import contextlib
 from dataclasses import replace
 
 from app.clock import Clock
+from app.domain.carrying import divided, free_places
 from app.domain.errors import NotFound
 from app.domain.parameter_groups import ParameterGroups
 from app.domain.patience import after_waiting
@@ -12,18 +13,19 @@ from app.domain.rounds import ENDED, Round, of_round
 from app.domain.selections import history, newest_examples, newest_losses, selection_policy
 from app.domain.trainings import Training
 from app.services.rounds.files import RoundFiles
+from app.services.rounds.fleets import Fleet
 from app.services.rounds.initial_models import ClientsAway, InitialModels
 from app.services.rounds.known import Known
 from app.services.rounds.ledger import PlanOvertaken, RoundLedger
 from app.services.rounds.past import PastRounds
-from app.services.rounds.planning import NO_SELECTION, Fleet, Planner
+from app.services.rounds.planning import NO_SELECTION, Planner
 from app.services.rounds.waiting import ClientWait
 from app.services.tasks.answers import AgentFailed
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
 from tcsfeel.errors import Invalid, NotEnoughClients
-from tcsfeel.selection.types import Selection
+from tcsfeel.selection.types import Selection, Skipped, nobody
 
 
 class Selecting:
@@ -102,22 +104,34 @@ class Selecting:
         """
         async with self._db.read() as tx:
             known = Known() if lease is None else self._ledger.known(lease)
+            carried = []
+            if (
+                training.config.round_policy.stragglers == "carry" or known.sketches is None
+            ):  # it may have carried before
+                carried = await tx.carried.open(training.id)
             fleet = await self._planner.fleet(
-                tx, where=training.config.where, training_id=training.id, sketches=known.sketches
+                tx, where=training.config.where, training_id=training.id, sketches=known.sketches, carried=carried
             )
             known.sketches = dict(fleet.sketches) if known.sketches is None else known.sketches
             past = (await self._past.before(tx, training.id, round_.number)).rounds
         policy = selection_policy(training.config, model_bytes)
-        selection = await self._planner.select(
-            fleet,
-            training.config.selection.strategy,
-            history(past, fleet.clients, fleet.joined),
-            policy,
-            round_.seed,
-            losses=newest_losses(past),
-            examples=newest_examples(past),
-            training_id=training.id,
-            patience=max(0.0, round_.deadline_at - self._clock.now()),
-        )
+        places = len(divided(training.config.round_policy, carried, round_.number)[0])
+        try:
+            selection = await self._planner.select(
+                fleet,
+                training.config.selection.strategy,
+                history(past, fleet.clients, fleet.joined),
+                free_places(policy, places),
+                round_.seed,
+                losses=newest_losses(past),
+                examples=newest_examples(past),
+                training_id=training.id,
+                patience=max(0.0, round_.deadline_at - self._clock.now()),
+            )
+        except NotEnoughClients as error:
+            if places < max(1, policy.min_clients):
+                raise
+            out = [Skipped(client_id, reason) for client_id, reason in error.out]
+            return fleet, nobody(training.config.selection.strategy, out)  # the carried tasks are a round of their own
         known_clients = {client.id: client for client in fleet.clients}
         return fleet, replace(selection, plan=sound(selection.plan, known_clients, training.config))

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from app.clock import Clock
+from app.domain.carrying import TRAINING_ENDED
 from app.domain.outcomes import Outcome, after_round
 from app.domain.rounds import Round, RoundEvent, next_status, of_round, quorum_count
-from app.domain.trainings import Training
+from app.domain.trainings import STOPPED, Training
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.known import Completed
 from app.services.rounds.opening import begin_round
@@ -88,6 +89,8 @@ class Transitions:
         await self._progress.report(tx, training, after)
         if after.status == "running" and now >= after.next_round_at:
             after, opened = await begin_round(tx, after, now)
+        if after.status in STOPPED:
+            self._known(lease).called_off |= await self._ending.carrying.end_all(tx, after.id, TRAINING_ENDED)
         await tx.trainings.put(after)
         return Ended(round_, training.config.goal, completed, opened)
 

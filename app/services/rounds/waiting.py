@@ -87,7 +87,10 @@ class ClientWait:
             return await self._ledger.abandoned(lease, round_, why, selection=document)
         async with self._owned.begin(lease) as tx:
             round_ = await self._progress.waiting(tx, round_, str(lack))
-        required = max(1, selection_policy(training.config, None).min_clients)
+        least = (
+            lack.required if isinstance(lack, NotEnoughClients) else selection_policy(training.config, None).min_clients
+        )
+        required = max(1, least)
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 10))
         began, first = self._clock.now(), None
         while (left := limit - waited(round_, self._clock.now())) > 0:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from app.domain.rounds import Round
 from app.domain.trainings import Training
-from app.domain.weighing import weighed
+from app.domain.weighing import discounted, weighed
 from app.services.fleet.roster import LatestRoster, Roster
 from app.services.rounds.owned import OwnedTransactions
 from app.store.database import Database
@@ -18,7 +18,7 @@ from app.threads import in_thread
 
 
 class Weighing:
-    """Weighs updates for the owner of a training whose rule is `balanced`."""
+    """Weighs updates for the owner of a training whose rule is `balanced`, or whose updates may be stale."""
 
     def __init__(self, db: Database, owned: OwnedTransactions, roster: LatestRoster) -> None:
         self._db = db
@@ -27,12 +27,15 @@ class Weighing:
 
     async def weigh(self, lease: Lease, training: Training, round_: Round) -> Round:
         """Return the round with the weights of its updates, as it is if its rule needs none. Raises `Fenced`."""
-        if training.config.aggregation != "balanced" or round_.weighting is not None:
+        if round_.weighting is not None:
             return round_
-        async with self._db.read() as tx:
-            roster = await self._roster.get(tx)
-            sketches = await tx.sketches.means(training.id)
-        found = await in_thread("aggregation", _weighed, training, round_, roster, sketches)
+        if training.config.aggregation == "balanced":
+            async with self._db.read() as tx:
+                roster = await self._roster.get(tx)
+                sketches = await tx.sketches.means(training.id)
+            found = await in_thread("aggregation", _weighed, training, round_, roster, sketches)
+        elif (found := discounted(round_, training.config)) is round_:
+            return round_
         async with self._owned.begin(lease) as tx:
             await tx.rounds.put(found)
             await tx.rounds.weigh(found)

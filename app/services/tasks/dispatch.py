@@ -269,7 +269,7 @@ class Dispatcher:
 
     def _count_sent(self, task: Pursuit, reply: Reply) -> None:
         """Count the bytes that an agent that pulls was sent for this task, as far as they were not counted before."""
-        if reply.sent is not None and (more := reply.sent - task.run.bytes_sent) > 0:
+        if reply.sent is not None and (more := reply.sent - task.run.sent_before - task.run.bytes_sent) > 0:
             self._sent(task, more)
 
     def _sent(self, task: Pursuit, size: int) -> None:

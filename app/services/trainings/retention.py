@@ -70,7 +70,8 @@ class ModelRetention:
             keepable = [_keepable(one) for one in kept]
             states = [by_round[number] for number in superseded(keepable)]
             config, initial = training.config, training.begins_after
-            gone = superfluous(config.retention, config.goal, keepable, initial=initial)
+            carried = await tx.carried.bases(training_id)
+            gone = superfluous(config.retention, config.goal, keepable, initial=initial, carried=carried)
             versions = [by_round[number] for number in gone]
             if states:  # before the versions that they are named by
                 await self._forget(tx, training_id, states[:BATCH])

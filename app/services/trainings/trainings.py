@@ -5,7 +5,7 @@ owner cannot write for it any more.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from app.clock import Clock
@@ -24,7 +24,8 @@ from app.domain.outcomes import Outcome, achieved, ending
 from app.domain.rounds import Round
 from app.domain.trainings import STOPPED, Training, TrainingConfig, cancelled, ended, paused, resumed
 from app.origins import current_origin
-from app.services.rounds.ending import RoundEnding, note_changes
+from app.services.rounds.early_ends import EarlyEnds
+from app.services.rounds.ending import CANCELLED, RoundEnding, note_changes
 from app.services.rounds.opening import begin_round, open_round, prolong
 from app.services.trainings.forking import Start, forked
 from app.services.trainings.idempotency import IdempotentRequest
@@ -45,12 +46,12 @@ class Trainings:
         db: Database,
         clock: Clock,
         ending: RoundEnding,
-        call_off: Callable[[Round], Awaitable[None]],
+        early_ends: EarlyEnds,
         paused: Callable[[str], None],
         *,
         most: int,
     ) -> None:
-        """`call_off` tells the agents of a round that its tasks are no longer wanted.
+        """`early_ends` tells agents that their tasks are no longer wanted.
 
         `paused` tells those who wait for a round that its training, by id, goes on no more. One caller may have created
         at most `most` trainings that have not ended.
@@ -58,7 +59,7 @@ class Trainings:
         self._db = db
         self._clock = clock
         self._ending = ending
-        self._call_off = call_off
+        self._early_ends = early_ends
         self._paused = paused
         self._most = most
 
@@ -208,16 +209,19 @@ class Trainings:
         while done is None:
             async with self._db.begin() as tx:
                 done = await self._cancel(tx, training_id)
-        training, round_, driven = done
+        training, round_, driven, carried = done
+        await self._early_ends.call_off_carried(carried)
         if round_ is not None:
             self._ending.count(round_, training.config.goal)
             # An owner cancels its own tasks, once it has stopped polling and sending them.
             if not driven:
-                await self._call_off(round_)
+                await self._early_ends.call_off(round_)
         return training
 
-    async def _cancel(self, tx: Transaction, training_id: str) -> tuple[Training, Round | None, bool] | None:
-        """Cancel a training, with its open round; give both, and whether an owner drove them.
+    async def _cancel(
+        self, tx: Transaction, training_id: str
+    ) -> tuple[Training, Round | None, bool, dict[str, str]] | None:
+        """Cancel a training, with its open round; give both, whether an owner drove them, and its `carried` tasks.
 
         Where the round needs more transactions, the training is only paused, and this gives None.
         """
@@ -234,7 +238,7 @@ class Trainings:
         await note_changes(tx, before, training)
         await tx.trainings.put(training)
         driven = await tx.leases.revoke(training_id)
-        return training, ended, driven
+        return training, ended, driven, await self._ending.carrying.end_all(tx, training_id, CANCELLED)
 
     async def run_round(self, training_id: str, request: IdempotentRequest | None = None) -> int:
         """Have exactly one round run, the open one if there is one; gives its number.

@@ -14,6 +14,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 from app.store.columns import Finite, Shown
@@ -98,6 +99,8 @@ rounds = Table(
     Index("ix_rounds_status", "status"),
 )
 
+_OPEN_CARRIED = text("status = 'carried' AND carried_to IS NULL")
+
 # No foreign key to clients: a client that is removed leaves its history.
 participations = Table(
     "participations",
@@ -128,9 +131,15 @@ participations = Table(
     Column("evidence", Json),
     Column("weight", Finite),
     Column("relay", Id),
+    Column("begun_in", Integer),
+    Column("base_model", Sha256),
+    Column("staleness", Integer, nullable=False, server_default="0"),
+    Column("carried_to", Integer),
+    Column("sent_before", BigInteger, nullable=False, server_default="0"),
     ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
     Index("ix_participations_client_id", "client_id"),
     Index("ix_participations_status", "status"),
+    Index("ix_participations_carried", "training_id", postgresql_where=_OPEN_CARRIED, sqlite_where=_OPEN_CARRIED),
 )
 
 selections = Table(

@@ -1,11 +1,24 @@
 """When rounds end, in requests and responses."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from tcsfeel.contract.fields import RequestModel, ResponseModel
+from tcsfeel.aggregation.config import Aggregation
+from tcsfeel.contract.fields import RequestModel, ResponseModel, wrong_fields
 from tcsfeel.contract.schedules import AS_GIVEN, ScheduleIn, scheduled
+from tcsfeel.transfers import Topology
+
+Stragglers = Literal["skip", "carry"]
+CANNOT_CARRY: Mapping[Aggregation, str] = {
+    **dict.fromkeys(
+        ("median", "trimmed_mean", "krum", "multi_krum", "geometric_median"),
+        "which has no weights that could be smaller for stale updates",
+    ),
+    "scaffold": "whose control variates belong to the model of their round",
+}
+"""The rules with which stragglers cannot be carried, each with the reason."""
 
 Deadline = Annotated[float, Field(ge=1, le=1e7, description="The longest that a round may take, in seconds")]
 
@@ -29,6 +42,15 @@ class RoundPolicyIn(RequestModel):
     max_wait_seconds: Annotated[
         float, Field(ge=0, le=1e7, description="How long a round may wait for clients or make no progress, in seconds")
     ] = 3600.0
+    stragglers: Annotated[
+        Stragglers,
+        Field(
+            description="`carry`: a client that is still at work when its round goes on keeps its task for a later one"
+        ),
+    ] = "skip"
+    max_staleness: Annotated[
+        int, Field(ge=1, le=1000, description="How many rounds later than it began a carried task may end")
+    ] = 5
 
 
 class RoundPolicyOut(ResponseModel):
@@ -40,3 +62,18 @@ class RoundPolicyOut(ResponseModel):
     grace_seconds: float
     max_failed_rounds: int
     max_wait_seconds: float
+    stragglers: Stragglers = "skip"
+    max_staleness: int = 5
+
+
+def check_stragglers(policy: RoundPolicyIn, aggregation: Aggregation, topology: Topology) -> None:
+    """Raise the error of the field `round_policy.stragglers` if a training like this cannot carry stragglers."""
+    if policy.stragglers == "skip":
+        return
+    reasons = []
+    if (reason := CANNOT_CARRY.get(aggregation)) is not None:
+        reasons.append(f"with the aggregation rule {aggregation}, {reason}")
+    if topology == "relay":
+        reasons.append("with the topology relay, because a relay averages the updates of one round alone")
+    if reasons:
+        raise wrong_fields([(("round_policy", "stragglers"), f"cannot be carry {reason}") for reason in reasons])

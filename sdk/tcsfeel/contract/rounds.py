@@ -32,7 +32,7 @@ class ParticipationOut(ResponseModel):
     """One client's part in a round."""
 
     client_id: str
-    status: Literal["pending", "training", "received", "rejected", "failed", "skipped"]
+    status: Literal["pending", "training", "received", "rejected", "failed", "skipped", "carried"]
     attempts: int
     reason: str | None
     num_examples: int | None
@@ -46,7 +46,7 @@ class ParticipationOut(ResponseModel):
     num_steps: Annotated[int | None, Field(description="How many local steps it says that its training took")] = None
     digest: Annotated[str | None, Field(description="SHA-256 of its update in hexadecimal, as it was sent")] = None
     weight: Annotated[
-        float | None, Field(description="Its share of the mean, with the rule `balanced`; null with other rules")
+        float | None, Field(description="Its share of the mean; null if its examples alone decide it")
     ] = None
     evidence: Annotated[
         EvidenceOut | None,
@@ -54,6 +54,18 @@ class ParticipationOut(ResponseModel):
     ] = None
     relay: Annotated[
         str | None, Field(description="The client that relayed its update; null if it came from its own agent")
+    ] = None
+    begun_in: Annotated[
+        int | None, Field(description="The round in which its task began, if the task was carried from that round")
+    ] = None
+    base_model: Annotated[
+        str | None, Field(description="SHA-256 of the model that a carried task began with; null for all others")
+    ] = None
+    staleness: Annotated[
+        int, Field(description="How many model versions old the model was that it began with, when the round began")
+    ] = 0
+    carried_to: Annotated[
+        int | None, Field(description="The round into which the task of a `carried` client went on; null before that")
     ] = None
     bytes_sent: int
     bytes_received: int
@@ -121,7 +133,7 @@ class RoundOut(ResponseModel):
     model: Annotated[str | None, Field(description="SHA-256 of the model version that the round made")]
     failure_reason: str | None
     weighting: Annotated[
-        str | None, Field(description="What the weights of its updates go by, with the rule `balanced`")
+        str | None, Field(description="What the weights of its updates go by; null if their examples alone decide")
     ] = None
     hyperparameters: Annotated[
         dict[str, Scalar] | None,

@@ -15,7 +15,7 @@ from tcsfeel.contract.parameter_groups import ParameterGroupsIn, ParameterGroups
 from tcsfeel.contract.progress import ProgressOut
 from tcsfeel.contract.recipes import GivenRecipe, with_recipe
 from tcsfeel.contract.relays import check_relays
-from tcsfeel.contract.round_policies import RoundPolicyIn, RoundPolicyOut
+from tcsfeel.contract.round_policies import RoundPolicyIn, RoundPolicyOut, check_stragglers
 from tcsfeel.contract.schedules import MOST_ROUNDS, ScheduleIn
 from tcsfeel.contract.selections import Seed, SelectionRules
 from tcsfeel.transfers import Topology
@@ -163,7 +163,7 @@ class CreateTraining(RequestModel):
         return self
 
     @model_validator(mode="after")
-    def _only_what_relays_can_average(self) -> "CreateTraining":
+    def _only_what_relays_and_stragglers_can_do(self) -> "CreateTraining":
         if self.topology == "relay":
             check_relays(
                 self.aggregation,
@@ -171,6 +171,7 @@ class CreateTraining(RequestModel):
                 smaller=self.uploads != UploadsIn(),
                 frozen=bool(self.parameters.frozen),
             )
+        check_stragglers(self.round_policy, self.aggregation, self.topology)
         return self
 
     @model_validator(mode="after")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from app.domain.trainings import TrainingConfig
+from app.services.rounds.fleets import Fleet
 from app.services.rounds.initial_models import ClientsAway, InitialModels
-from app.services.rounds.planning import Fleet
 from app.services.tasks.answers import AgentFailed
 from app.store.leases import Fenced, Lease
 from tcsfeel.network.connectivity import Connectivity

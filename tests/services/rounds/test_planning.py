@@ -14,7 +14,8 @@ from app.domain.failures import Failure
 from app.domain.rounds import Participation
 from app.services.fleet.connectivity import LatestConnectivity
 from app.services.fleet.roster import LatestRoster
-from app.services.rounds.planning import Fleet, Planner, StrategyOverdue
+from app.services.rounds.fleets import Fleet
+from app.services.rounds.planning import Planner, StrategyOverdue
 from app.store.database import Database
 from tcsfeel.errors import BudgetTooSmall, NotEnoughClients, UnknownStrategy
 from tcsfeel.network.connectivity import Connectivity, Edge

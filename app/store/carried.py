@@ -1,0 +1,70 @@
+"""Read and write participations whose tasks are carried from one round into the next."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, literal_column, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.carrying import Carried
+from app.domain.rounds import ENDED, OUTSTANDING
+from app.store.round_rows import participation_of
+from app.store.tables import participations, rounds
+
+_PARTS = participations.c
+
+# A literal and no parameter, so that the databases can tell that their index for it is enough.
+OPEN_CARRIED = (_PARTS.status == literal_column("'carried'")) & _PARTS.carried_to.is_(None)
+"""The condition of carried participations that no later round has taken in."""
+
+_OF = _PARTS.training_id == bindparam("of_training")
+_OPEN = select(participations).where(_OF, OPEN_CARRIED).order_by(_PARTS.round, _PARTS.rank)
+_BASES_OF_OPEN = select(_PARTS.base_model).where(_OF, OPEN_CARRIED)
+_BASES_OF_TAKEN_IN = (
+    select(_PARTS.base_model)
+    .join_from(participations, rounds)
+    .where(_OF, _PARTS.status.in_({*OUTSTANDING, "received"}), rounds.c.status.not_in(ENDED))
+)
+_CHANGE = update(participations).where(
+    _OF,
+    _PARTS.round == bindparam("of_round"),
+    _PARTS.kind == "fit",
+    _PARTS.client_id == bindparam("whom"),
+    OPEN_CARRIED,
+)
+
+
+class CarriedRepository:
+    """The open carried participations of trainings."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def open(self, training_id: str) -> list[Carried]:
+        """Read the open carried participations of a training, those of the oldest round first."""
+        rows = await self._connection.execute(_OPEN, {"of_training": training_id})
+        return [Carried(row.round, participation_of(row)) for row in rows]
+
+    async def bases(self, training_id: str) -> set[str]:
+        """Read the models that carried tasks of a training began with, as long as their updates may be needed."""
+        found: set[str] = set()
+        for query in (_BASES_OF_OPEN, _BASES_OF_TAKEN_IN):
+            names = (await self._connection.execute(query, {"of_training": training_id})).scalars()
+            found |= {name for name in names if name is not None}
+        return found
+
+    async def take_in(self, training_id: str, carried: Collection[Carried], to: int) -> None:
+        """Write that tasks have gone on into a round."""
+        await self._change(training_id, carried, [{"carried_to": to}] * len(carried))
+
+    async def end(self, training_id: str, carried: Collection[Carried]) -> None:
+        """Write how participations ended whose tasks no round takes in: their status, and the reason."""
+        ends = [{"status": one.part.status, "reason": one.part.reason} for one in carried]
+        await self._change(training_id, carried, ends)
+
+    async def _change(
+        self, training_id: str, carried: Collection[Carried], changes: Sequence[Mapping[str, Any]]
+    ) -> None:
+        for one, change in zip(carried, changes, strict=True):
+            whose = {"of_training": training_id, "of_round": one.round, "whom": one.part.client_id}
+            await self._connection.execute(_CHANGE.values(change), whose)
