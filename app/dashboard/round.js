@@ -5,7 +5,7 @@ import { facts, h, p, paged, row, table } from "./dom.js";
 import { bytes, count, many, metric, number, seconds } from "./units.js";
 import { badge, clientLink, kind } from "./words.js";
 
-const ORDER = ["failed", "rejected", "skipped", "training", "pending", "received"];
+const ORDER = ["failed", "rejected", "skipped", "carried", "training", "pending", "received"];
 const PAGE = 50;
 const TERMS = {
 	data_quality: "labels and amount of its data", balance: "how it balances the labels of the set", communication: "link time that it adds", time: "time that it adds to the round", debt: "how long it was left out",

@@ -50,6 +50,10 @@ def test_what_is_pinned_stays() -> None:
     assert superfluous(Retention(keep_last=1), GOAL, versions) == [1, 3]
 
 
+def test_what_carried_tasks_began_with_stays() -> None:
+    assert superfluous(Retention(keep_last=1), GOAL, VERSIONS, carried={"2", "unknown"}) == [1, 3]
+
+
 def test_what_was_never_measured_is_not_the_best() -> None:
     versions = [version(0), version(1), version(2, 0.0), version(3), version(4)]
     assert superfluous(Retention(keep_last=1), GOAL, versions) == [1]

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
-from app.domain.weighing import UNKNOWN, weighed, weights_of
+from app.domain.weighing import BY_STALENESS, UNKNOWN, discounted, weighed, weights_of
 from tcsfeel.aggregation.balance import balanced
 from tcsfeel.selection.skew import believable_skew
 from tcsfeel.selection.types import Candidate
@@ -142,3 +142,41 @@ def test_a_client_below_a_relay_weighs_no_more_than_any_client_may() -> None:
     assert 0.29 < found["rare"] <= 0.3 + 1e-9
     of_mean = (weights_of(round_) or [])[0]
     assert of_mean * 30 / 40 == pytest.approx(found["rare"]), "which is its share of the model"
+
+
+def stale(**staleness: int) -> Round:
+    """A round with an update of each client, of ten examples, some of which are stale."""
+    parts = [
+        Participation(client_id=name, status="received", num_examples=10, staleness=old)
+        for name, old in staleness.items()
+    ]
+    return a_round(participations=(*parts, Participation(client_id="failed", status="failed", staleness=1)))
+
+
+def test_a_stale_update_weighs_less() -> None:
+    round_ = discounted(stale(a=0, b=3), TrainingConfig(name="t"))
+    assert weights(round_) == {"a": pytest.approx(2 / 3), "b": pytest.approx(1 / 3), "failed": None}
+    assert round_.weighting == BY_STALENESS
+    assert weights_of(round_) == pytest.approx([2 / 3, 1 / 3])
+
+
+def test_a_round_without_a_stale_update_is_weighed_as_usual() -> None:
+    round_ = stale(a=0, b=0)
+    assert discounted(round_, TrainingConfig(name="t")) is round_
+
+
+def test_the_bounds_of_a_weight_hold_for_stale_updates() -> None:
+    # One of four has at most a half of the weight.
+    round_ = stale(a=0, b=10**8, c=10**8, d=10**8)
+    assert weights(discounted(round_, TrainingConfig(name="t")))["a"] == pytest.approx(0.5)
+
+
+def test_stale_updates_that_have_no_weight_at_all_are_left_to_the_aggregation() -> None:
+    round_ = stale(a=0, b=1)
+    round_ = replace(round_, participations=tuple(replace(one, num_examples=0) for one in round_.participations))
+    assert discounted(round_, TrainingConfig(name="t")) is round_
+
+
+def test_balanced_weights_start_from_those_of_stale_updates() -> None:
+    fleet = [client("a", [50, 50]), client("b", [50, 50])]
+    assert weights(weighed(stale(a=0, b=3), BALANCED, fleet))["a"] == pytest.approx(2 / 3)

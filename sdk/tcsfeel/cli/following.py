@@ -41,6 +41,7 @@ REACHED = frozenset({"target_accuracy", "target"})  # reasons for the end of a t
 @click.option("--body", type=click.Path(path_type=Path), help="A JSON file with the rest of the training's body")
 @click.option("--recipe", metavar="NAME", help="Fields that work well together: tcs-feel, tcs-feel-relay or fedavg")
 @click.option("--topology", metavar="NAME", help="star, or relay: updates also travel over links between clients")
+@click.option("--stragglers", metavar="WHAT", help="skip, or carry: updates that come late count in a later round")
 @click.option("--strategy", help="Selection strategy")
 @click.option("--parameter", multiple=True, metavar="NAME=NUMBER", help="A parameter of the strategy; may be repeated")
 @click.option("--min-clients", type=int, help="The fewest clients in a round")
@@ -69,6 +70,7 @@ def train(
     body: Path | None,
     recipe: str | None,
     topology: str | None,
+    stragglers: str | None,
     strategy: str | None,
     parameter: tuple[str, ...],
     min_clients: int | None,
@@ -105,6 +107,8 @@ def train(
         "exclude": list(exclude) or None,
         "min_data_size": min_data_size,
     }
+    if stragglers is not None:
+        request["round_policy"] = request.get("round_policy", {}) | {"stragglers": stragglers}
     request["where"] = request.get("where", {}) | those_given(conditions)
     groups = {"averaged": averaged, "local": local, "frozen": frozen}
     if given := {name: list(patterns) for name, patterns in groups.items() if patterns}:

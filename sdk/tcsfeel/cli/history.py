@@ -15,7 +15,7 @@ from tcsfeel.rest.paths import path
 from tcsfeel.rest.rows import COLUMNS, METRIC, PARTS, flat_rows
 from tcsfeel.text import escaped
 
-MISSING = ("failed", "rejected", "skipped")
+MISSING = ("failed", "rejected", "skipped", "carried")
 """The statuses of parts that are listed, with the most important ones first."""
 MOST_LINES = 20  # of such parts of one round
 _FORMULA = ("=", "+", "-", "@")  # with which a spreadsheet's formulas begin

@@ -16,6 +16,7 @@ _SIGNS = {
     "failed": ("✗", "red"),
     "rejected": ("✗", "red"),
     "skipped": ("-", "yellow"),
+    "carried": ("→", "yellow"),
     "training": ("…", "cyan"),
     "pending": ("…", "cyan"),
     "received": ("✓", "green"),

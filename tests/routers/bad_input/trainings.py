@@ -77,6 +77,15 @@ TRAINING: list[Case] = [
             {"parameters": {"frozen": ["x"]}},
         )
     ],
+    *[
+        ({"round_policy": {"stragglers": "carry"}, **other}, "/round_policy/stragglers")
+        for other in (
+            {"aggregation": "median"},
+            {"aggregation": "krum"},
+            {"aggregation": "scaffold"},
+            {"topology": "relay"},
+        )
+    ],
     *one("seed", *NOT_A_COUNT, 2**53),
     *one("selection", None, 7, [], "x"),
     *within("selection", RULES),
@@ -92,6 +101,8 @@ TRAINING: list[Case] = [
             *one("grace_seconds", *NOT_A_NUMBER, -1, 1e300),
             *one("max_failed_rounds", *NOT_A_COUNT, 0),
             *one("max_wait_seconds", "1", -1, 1e8),
+            *one("stragglers", None, *NOT_TEXT, "", "wait"),
+            *one("max_staleness", *NOT_A_COUNT, 0, 1001),
             *one("unknown", 1),
         ],
     ),
