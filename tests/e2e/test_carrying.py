@@ -61,7 +61,7 @@ async def test_updates_of_slow_devices_that_push_and_pull_count_in_a_later_round
             assert [list(trainer.fitted.values()) for trainer in slow] == [[1], [1]]
             weight = float(decode((await api.get(f"{path}/model")).content)[0]["w"][0])
             assert weight == pytest.approx((1 - 2 * share) * 2.0 + 2 * share * 5.0, rel=1e-6)
-            told = await call(api, "GET", f"/v1/events?training_id={training['id']}&limit=100")
+            told = await call(api, "GET", f"/v1/events?training={training['id']}&limit=100")
             types = [one["type"] for one in told["items"]]
             assert types.count("participation.carried") == 2
             await asyncio.to_thread(plane.stop)

@@ -14,7 +14,7 @@ from itertools import chain
 
 import numpy as np
 
-from app.services.rounds.uploads import FullUpdate, in_place_of
+from app.services.rounds.uploads import FullUpdate
 from app.store.model_store import ModelStore, give_back
 from tcsfeel.aggregation.statistics import learnt
 from tcsfeel.aggregation.updates import Parameters
@@ -45,7 +45,9 @@ def moved(
     top = header(present.layout, result_metadata(update.result))
     block = _block(after, before, now, present, learnt(now, statistics))
     released = (_released(piece, update.packed, base, present) for piece in block)
-    file = in_place_of(update.file, spool.write(chain([top], released)), spool)
+    file = spool.write(chain([top], released))
+    if file != update.file:
+        spool.remove(update.file.sha256)
     return FullUpdate(file, update.encoding, Packed(present.layout, spool.map(file.sha256)[len(top) :]), update.result)
 
 

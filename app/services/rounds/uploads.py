@@ -59,7 +59,7 @@ def full_update(
         if coding != IDENTITY:
             body = spool.map(upload.sha256)
             content = spool.write(_released(decompressed(body, size.file_bytes), [body]))
-            upload = in_place_of(upload, content, spool)
+            upload = _in_place_of(upload, content, spool)
         sent, metadata = unpack(spool.map(upload.sha256), size.header_bytes, like=base)
         result = read_result(metadata)
         said = read_encoding(metadata)
@@ -73,12 +73,12 @@ def full_update(
     except WireError as error:
         raise UpdateRejected(str(error)) from error
     whole = _released(expand(sent, said, base), [sent.block, base.block])
-    full = in_place_of(upload, spool.write(chain([top], whole)), spool)
+    full = _in_place_of(upload, spool.write(chain([top], whole)), spool)
     # The header is ours, so that it need not be parsed: behind it lie the tensors, in the layout of the base.
     return FullUpdate(full, said.name, Packed(base.layout, spool.map(full.sha256)[len(top) :]), result)
 
 
-def in_place_of(old: StoredFile, new: StoredFile, spool: ModelStore) -> StoredFile:
+def _in_place_of(old: StoredFile, new: StoredFile, spool: ModelStore) -> StoredFile:
     """Return the new file, and remove the old one."""
     if old != new:
         spool.remove(old.sha256)

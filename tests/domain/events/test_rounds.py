@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from app.domain.events.rounds import ParticipationSkipped, doubt_of, end_of, end_of_part
+from app.domain.events.rounds import ParticipationSkipped, doubt_of, end_of, end_of_part, planned_of
 from app.domain.rounds import ENDED, Participation, ParticipationStatus
 from tcsfeel.aggregation.measurements import TargetDoubt
 from tcsfeel.wire.tasks import TaskKind
@@ -72,8 +72,19 @@ def test_the_end_of_a_clients_part_tells_what_it_reported(kind: TaskKind) -> Non
         "accuracy": 0.5,
         "metrics": {"f1": 0.4},
         "seconds": 2.5,
-    } | ({"relay": None} if kind == "fit" else {})
+    } | (dict.fromkeys(("relay", "begun_in", "base_model", "staleness")) if kind == "fit" else {})
     assert end_of_part(a_round(), replace(part, metrics={})).data()["metrics"] is None
+
+
+def test_a_client_that_keeps_its_task_says_where_it_began() -> None:
+    part = Participation(client_id="c", status="carried", reason="at work", begun_in=2, base_model="b" * 64)
+    event = end_of_part(a_round(number=4), part)
+    assert event.type == "participation.carried"
+    assert event.data() == {"reason": "at work", "begun_in": 2, "base_model": "b" * 64}
+    received = end_of_part(a_round(number=4), replace(part, status="received", staleness=1)).data()
+    assert [received[name] for name in ("begun_in", "base_model", "staleness")] == [2, "b" * 64, 1]
+    parts = (Participation(client_id="a"), replace(part, status="training"))
+    assert planned_of(a_round(participations=parts)).data() == {"clients": ("a",), "cost": 0.0, "carried": ("c",)}
 
 
 def test_a_client_for_whose_update_a_round_stopped_to_wait_has_its_place_and_a_reason() -> None:

@@ -1,7 +1,6 @@
 """Clients that are still at work when their round goes on, and whose updates count in a later one."""
 
 import math
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from app.domain.carrying import CARRIED, TOO_OLD, TRAINING_ENDED
 from app.domain.retention import Retention
 from app.domain.rounds import Round
-from app.domain.trainings import SelectionConfig, Uploads
+from app.domain.trainings import SelectionConfig
 from app.services.rounds.ending import CANCELLED
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, registered, until
@@ -20,11 +19,9 @@ from tests.services.courses import (
     has_received,
     has_started,
     has_status,
-    is_driven_to_its_end,
     parts,
     statuses,
 )
-from tests.services.rounds.test_resuming import killed
 
 STALE = 1 / math.sqrt(2)  # the factor of the weight of an update that is one version old
 
@@ -285,38 +282,6 @@ async def test_the_model_that_a_carried_task_began_with_is_kept(database_url: st
         trainers["d"].open.set()
         fifth = await running.run_round(training_id)
         assert (parts(fifth)["d"].status, parts(fifth)["d"].staleness) == ("received", 4)
-
-
-POINTS = [
-    ("before", "planned"), ("after", "planned"), ("before", "settled"), ("after", "settled"), ("after", "frozen"),
-    ("before", "committed"), ("after", "committed"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("lost", [False, True], ids=["same-machine", "another-machine"])
-@pytest.mark.parametrize("point", POINTS)
-async def test_a_carried_task_survives_the_owner_of_its_training(
-    database_url: str, tmp_path: Path, point: tuple[str, str], lost: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = FakeClock()
-    trainers = {name: Adder(1.0) for name in "abc"} | {"d": Adder(4.0)}
-    trainers["d"].open.clear()
-    async with plane(tmp_path, database_url, trainers, clock=clock) as first:
-        training_id = await first.create(max_rounds=2, uploads=Uploads(encoding="int8"), **carrying())
-        await one_late(first, clock, training_id)
-        trainers["d"].open.set()
-        await killed(first, training_id, monkeypatch, *point)
-        if lost:
-            shutil.rmtree(tmp_path / "spool", ignore_errors=True)
-        async with plane(tmp_path, database_url, trainers, host=first.host, register=False, clock=clock) as second:
-            await until(lambda: is_driven_to_its_end(second, training_id))
-            round_ = await second.round(training_id, 2)
-            assert statuses(round_) == dict.fromkeys("abcd", "received")
-            assert (parts(round_)["d"].begun_in, parts(round_)["d"].staleness) == (1, 1)
-            share = STALE / (3 + STALE)
-            assert await second.weight(training_id) == pytest.approx((1 - share) * 2.0 + share * 5.0, rel=1e-5)
-            assert [list(trainer.fitted.values()) for trainer in trainers.values()] == [[1, 1]] * 3 + [[1]]
-            assert parts(await second.round(training_id, 1))["d"].carried_to == 2
 
 
 def _any(count: int) -> SelectionConfig:

@@ -84,6 +84,21 @@ async def test_agents_are_told_to_forget_unless_their_breaker_is_open(sqlite: Da
     assert sorted(told) == ["DELETE http://a/tasks/t.3.a.fit", "DELETE http://c/tasks/t.3.c.fit"]
 
 
+async def test_agents_are_told_of_carried_tasks_by_the_round_in_which_these_began(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    async with sqlite.begin() as tx:
+        await tx.clients.add(CLIENTS)
+    async with errands(sqlite, tmp_path) as (these, told):
+        parts = (Participation(client_id="a", begun_in=2), Participation(client_id="c"))
+        these.forget(CLIENTS, a_round("t", 3, participations=parts), "fit")
+        these.call_off([(CLIENTS[0], "t.1.a.fit")])
+        await these.drain()
+    assert sorted(told) == [f"DELETE http://{name}/tasks/t.{task}.fit" for name, task in (
+        ("a", "1.a"), ("a", "2.a"), ("c", "3.c"),
+    )]  # fmt: skip
+
+
 async def test_an_agent_that_moved_is_told_where_it_is(sqlite: Database, tmp_path: Path) -> None:
     before = CLIENTS[0]
     async with sqlite.begin() as tx:

@@ -42,6 +42,17 @@ def test_a_task_is_new_and_has_a_second_left_at_least(spool: ModelStore) -> None
     assert (given.run, given.resumed) == (TaskRun(), False)
 
 
+def test_a_carried_task_is_that_of_the_round_in_which_it_began(spool: ModelStore) -> None:
+    present = pack({"w": np.ones(3, np.float32)})
+    value = phase(spool, begun_in=1, present=present, more_seconds=30.0)
+    task = value.assignment(client("a"), 40.0).task
+    assert (task.id, task.round, task.deadline_seconds) == ("t.1.a.fit", 1, 90.0)
+    assert (value.compared, phase(spool).compared) == (present, MODEL)
+    came = value.place("a").write([encode({"w": np.full(3, 0.5, np.float32)}, result_metadata(RESULT))])
+    update = value.full_update("a", Result(came, "identity", 0.0))
+    assert update.packed.parameters()["w"].tolist() == [1.5, 1.5, 1.5]
+
+
 def test_a_measurement_is_asked_for_in_full(spool: ModelStore) -> None:
     assert phase(spool).uploads == BOTH
     value = phase(spool, kind="evaluate")

@@ -1,0 +1,114 @@
+"""What transactions store of tasks that are carried, taken into a round, or called off.
+
+Covers: app.services.rounds.carrying, app.services.rounds.early_ends, app.services.rounds.phases
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.domain.carrying import CARRIED, TOO_OLD, TRAINING_ENDED
+from app.domain.rounds import Participation
+from app.domain.trainings import RoundPolicy, TrainingConfig
+from app.store.database import Database
+from app.store.model_store import ModelStore
+from tests.clocks import FakeClock
+from tests.planes import Adder, plane
+from tests.services.rounds.phases import phase
+from tests.services.rounds.stored import begun, client_of, told
+from tests.services.rounds.test_carrying import carrying, one_late
+from tests.services.rounds.test_ending import SILENT, Desk
+from tests.store.samples import a_round, training, version
+
+POLICY = RoundPolicy(stragglers="carry", max_staleness=2)
+
+
+@pytest.fixture
+def desk(db: Database) -> Desk:
+    return Desk(db)
+
+
+async def late(desk: Desk) -> None:
+    """Store a round that goes on without b, which keeps its task."""
+    round_ = await begun(desk.db, {"a": "received", "b": "training"}, goal=2, base_model="b" * 64)
+    async with desk.db.begin() as tx:
+        await tx.trainings.configure(training(config=TrainingConfig(name="test", round_policy=POLICY)))
+        skipped = await desk.ending.skip_outstanding(tx, round_, "too late", {"b": SILENT}, carry=True)
+    assert skipped is not None
+    assert [(part.status, part.reason) for part in skipped.participations] == [("received", None), ("carried", CARRIED)]
+
+
+async def test_a_carried_task_is_taken_into_a_round_once(desk: Desk) -> None:
+    await late(desk)
+    assert (await client_of(desk.db, "b")).measured.reliability is None
+    assert [event.type for event in await told(desk.db)] == ["participation.carried"]
+    async with desk.db.begin() as tx:
+        for number in (0, 1, 2):
+            await tx.models.add(version(number, "abc"[number]))
+        found = await tx.carried.open("t")
+        parts, ended = await desk.ending.carrying.take_in(tx, a_round(number=3), POLICY, found)
+        assert await tx.carried.open("t") == []
+    assert ended == {}
+    assert [(one.client_id, one.begun_in, one.base_model, one.staleness, one.sent_before) for one in parts] == [
+        ("b", 1, "b" * 64, 2, 30)
+    ]
+
+
+async def test_a_task_that_is_too_old_is_late(desk: Desk) -> None:
+    await late(desk)
+    async with desk.db.begin() as tx:
+        found = await tx.carried.open("t")
+        parts, ended = await desk.ending.carrying.take_in(tx, a_round(number=4), POLICY, found)
+    assert (parts, ended) == ((), {"b": "t.1.b.fit"})
+    async with desk.db.read() as tx:
+        part = (await tx.rounds.get("t", 1)).participations[1]
+    assert (part.status, part.reason) == ("skipped", TOO_OLD)
+    assert ((await client_of(desk.db, "b")).measured.reliability or 1.0) < 1.0
+    assert [event.type for event in await told(desk.db)] == ["participation.carried", "participation.skipped"]
+    assert desk.counted("federated_participations_total", "skipped") == 1
+
+
+async def test_all_tasks_of_a_training_end_without_blame(desk: Desk) -> None:
+    await late(desk)
+    async with desk.db.begin() as tx:
+        assert await desk.ending.carrying.end_all(tx, "t", TRAINING_ENDED) == {"b": "t.1.b.fit"}
+        assert await desk.ending.carrying.end_all(tx, "t", TRAINING_ENDED) == {}
+    assert (await client_of(desk.db, "b")).measured.reliability is None
+
+
+async def test_without_carry_a_straggler_is_skipped(desk: Desk) -> None:
+    round_ = await begun(desk.db, {"a": "training"}, goal=1)
+    async with desk.db.begin() as tx:
+        await tx.trainings.configure(training(config=TrainingConfig(name="test", round_policy=POLICY)))
+        skipped = await desk.ending.skip_outstanding(tx, round_, "too late", {"a": SILENT})
+    assert skipped is not None
+    assert skipped.participations[0].status == "skipped"
+
+
+async def test_carried_tasks_have_what_the_tasks_of_their_round_had(
+    sqlite_url: str, tmp_path: Path, spool: ModelStore
+) -> None:
+    clock = FakeClock()
+    trainers = {name: Adder(1.0) for name in "abcd"}
+    trainers["d"].open.clear()
+    async with plane(tmp_path, sqlite_url, trainers, clock=clock) as running:
+        training_id = await running.create(hyperparameters={"epochs": 3}, **carrying())
+        first = await one_late(running, clock, training_id)
+        engine = running.system.coordinator._engine
+        stored = await running.system.trainings.get(training_id)
+        stored = replace(stored, config=replace(stored.config, hyperparameters={"epochs": 7}))
+        now = phase(spool, round_=a_round(training_id, 2), config=stored.config)
+        part = Participation(client_id="d", begun_in=1, base_model=first.base_model)
+        found = await engine._phases.of_carried(stored, now, [part])
+        assert list(found) == [1]
+        assert (found[1].begun_in, found[1].present, found[1].runs) == (1, now.model, now.runs)
+        assert found[1].config.hyperparameters == {"epochs": 3}
+        assert found[1].model.parameters()["w"].tolist() == [0.0, 0.0, 0.0]
+        assert found[1].more_seconds == 4 * 600.0
+        assert await engine._phases.of_carried(stored, now, []) == {}
+
+        await running.system.coordinator._early_ends.call_off_carried({"d": f"{training_id}.1.d.fit"})
+        await engine._participants.drain()
+        entries = running.host.agents["d"].table._entries.values()
+        assert [entry.state for entry in entries] == ["cancelled"]

@@ -1,0 +1,44 @@
+"""The owner of a training that dies while tasks are carried, and its successor, which goes on with them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.domain.trainings import Uploads
+from tests.clocks import FakeClock
+from tests.planes import Adder, plane, until
+from tests.services.courses import is_driven_to_its_end, parts, statuses
+from tests.services.rounds.test_carrying import STALE, carrying, one_late
+from tests.services.rounds.test_resuming import killed
+
+POINTS = [
+    ("before", "planned"), ("after", "planned"), ("before", "settled"), ("after", "settled"), ("after", "frozen"),
+    ("before", "committed"), ("after", "committed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["same-machine", "another-machine"])
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_carried_task_survives_the_owner_of_its_training(
+    database_url: str, tmp_path: Path, point: tuple[str, str], lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    trainers = {name: Adder(1.0) for name in "abc"} | {"d": Adder(4.0)}
+    trainers["d"].open.clear()
+    async with plane(tmp_path, database_url, trainers, clock=clock) as first:
+        training_id = await first.create(max_rounds=2, uploads=Uploads(encoding="int8"), **carrying())
+        await one_late(first, clock, training_id)
+        trainers["d"].open.set()
+        await killed(first, training_id, monkeypatch, *point)
+        if lost:
+            shutil.rmtree(tmp_path / "spool", ignore_errors=True)
+        async with plane(tmp_path, database_url, trainers, host=first.host, register=False, clock=clock) as second:
+            await until(lambda: is_driven_to_its_end(second, training_id))
+            round_ = await second.round(training_id, 2)
+            assert statuses(round_) == dict.fromkeys("abcd", "received")
+            assert (parts(round_)["d"].begun_in, parts(round_)["d"].staleness) == (1, 1)
+            share = STALE / (3 + STALE)
+            assert await second.weight(training_id) == pytest.approx((1 - share) * 2.0 + share * 5.0, rel=1e-5)
+            assert [list(trainer.fitted.values()) for trainer in trainers.values()] == [[1, 1]] * 3 + [[1]]
+            assert parts(await second.round(training_id, 1))["d"].carried_to == 2
