@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from app.domain.breaker import Breaker
+from app.domain.rounds import Participation
 from app.services.rounds import participants
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.participants import Participants
