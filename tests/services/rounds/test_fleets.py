@@ -1,7 +1,5 @@
 """The clients at one moment, divided into those that selection may choose from and the others."""
 
-import numpy as np
-
 from app.domain.carrying import Carried
 from app.domain.eligibility import ANYWHERE
 from app.domain.rounds import Participation
@@ -23,4 +21,5 @@ def test_a_client_that_carries_a_task_is_shut_out_with_the_reason() -> None:
     }
     assert fleet.carried == tuple(carried)
     assert [one.client_id for one in fleet.candidates({}, {})] == ["a"]
-    assert np.array_equal(fleet.joined, [one.created_at for one in clients])
+    assert fleet.joined is not None
+    assert fleet.joined.tolist() == [one.created_at for one in clients]

@@ -26,8 +26,8 @@ def full(store: ModelStore, tensors: Tensors) -> FullUpdate:
 
 def test_the_difference_is_made_to_the_present_model(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
-    base = {"w": np.array([1.0, 2.0], np.float32), "v": np.array([[0.5]], np.float64)}
-    present = {"w": np.array([10.0, 20.0], np.float32), "v": np.array([[3.0]], np.float64)}
+    base: Tensors = {"w": np.array([1.0, 2.0], np.float32), "v": np.array([[0.5]], np.float64)}
+    present: Tensors = {"w": np.array([10.0, 20.0], np.float32), "v": np.array([[3.0]], np.float64)}
     update = full(store, {"w": np.array([1.5, 1.0], np.float32), "v": np.array([[0.25]], np.float64)})
 
     found = moved(store, update, pack(base), pack(present), ())
@@ -45,10 +45,10 @@ def test_the_difference_is_made_to_the_present_model(tmp_path: Path) -> None:
 
 def test_what_measures_or_counts_stays_as_it_was_sent(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
-    base = {"n.running_var": np.array([9.0], np.float32), "ema": np.array([9.0], np.float32),
+    base: Tensors = {"n.running_var": np.array([9.0], np.float32), "ema": np.array([9.0], np.float32),
             "steps": np.array([9]), "on": np.array([True])}  # fmt: skip
-    present = {name: np.zeros_like(tensor) for name, tensor in base.items()}
-    sent = {"n.running_var": np.array([1.0], np.float32), "ema": np.array([2.0], np.float32),
+    present: Tensors = {name: np.zeros_like(tensor) for name, tensor in base.items()}
+    sent: Tensors = {"n.running_var": np.array([1.0], np.float32), "ema": np.array([2.0], np.float32),
             "steps": np.array([3]), "on": np.array([True])}  # fmt: skip
     found = moved(store, full(store, sent), pack(base), pack(present), ("ema",)).packed.parameters()
     assert {name: tensor.tolist() for name, tensor in found.items()} == {
