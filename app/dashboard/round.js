@@ -38,7 +38,7 @@ export function timeline(round, training) {
 }
 
 function meaning(status) {
-	return { received: "received", failed: "failed: no update came", rejected: "rejected: the update cannot be used", skipped: "late or not needed", training: "training", pending: "pending" }[status];
+	return { received: "received", failed: "failed: no update came", rejected: "rejected: the update cannot be used", skipped: "late or not needed", carried: "at work, counts later", training: "training", pending: "pending" }[status];
 }
 
 function measured(part, training) {

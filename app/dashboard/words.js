@@ -9,7 +9,7 @@ const STATES = {
 	created: ["○", "new"], running: ["▶", "active"], paused: ["‖", "wait"], completed: ["✓", "good"], failed: ["✕", "bad"],
 	cancelled: ["–", "off"], selecting: ["…", "active"], training: ["▶", "active"], aggregating: ["▶", "active"],
 	evaluating: ["▶", "active"], abandoned: ["✕", "bad"], received: ["✓", "good"], rejected: ["✕", "worse"],
-	skipped: ["–", "wait"], pending: ["…", "active"], healthy: ["✓", "good"], suspect: ["?", "wait"], down: ["✕", "bad"],
+	skipped: ["–", "wait"], carried: ["→", "wait"], pending: ["…", "active"], healthy: ["✓", "good"], suspect: ["?", "wait"], down: ["✕", "bad"],
 	closed: ["✓", "good"], open: ["✕", "bad"], half_open: ["?", "wait"],
 };
 const NAMES = { half_open: "on probation", training: "training" };

@@ -82,6 +82,8 @@ class EarlyEnds:
 
     async def call_off_carried(self, tasks: Mapping[str, str]) -> None:
         """Tell the agents of carried tasks, whose ids are by client, that they are no longer wanted."""
+        if not tasks:
+            return
         async with self._db.read() as tx:
             clients = await tx.clients.some(tasks)
         self._participants.call_off([(client, tasks[client.id]) for client in clients])

@@ -10,13 +10,14 @@ from types import MappingProxyType
 import structlog
 
 from app.clock import Clock
-from app.domain.carrying import carried, may_be_carried
+from app.domain.carrying import TRAINING_ENDED, carried, may_be_carried
 from app.domain.events.rounds import doubt_of, end_of, end_of_part
 from app.domain.events.trainings import change_of
 from app.domain.lateness import excuse, skipped
+from app.domain.outcomes import Outcome, ending
 from app.domain.rounds import Participation, Round, RoundEvent, convergence_speed, next_status
 from app.domain.tasks import TaskRun
-from app.domain.trainings import Training
+from app.domain.trainings import Training, ended
 from app.metrics import Metrics
 from app.services.rounds.carrying import Carrying
 from app.services.rounds.known import Completed
@@ -75,13 +76,13 @@ class RoundEnding:
                 for client_id, run in ours.items()
             }
             kept = await self._kept(tx, round_, stragglers, ours) if carry else frozenset()
-            ended = [
+            parts = [
                 carried(part, round_, ours[part.client_id], now)
                 if part.client_id in kept
                 else skipped(part, ours[part.client_id], excuses[part.client_id] or reason, now)
                 for part in stragglers
             ]
-            written = await tx.rounds.settle(round_.training_id, round_.number, ended, kind)
+            written = await tx.rounds.settle(round_.training_id, round_.number, parts, kind)
             if kind == "fit":
                 received = await tx.rounds.count_received(round_.training_id, round_.number)
                 late = at_fault and received < (round_.goal or 1)
@@ -141,11 +142,26 @@ class RoundEnding:
 
         Gives None where more transactions are needed, as `skip_outstanding` does.
         """
-        ended = await self.skip_outstanding(tx, round_, CANCELLED, at_fault=False)
-        if ended is None:
+        whole = await self.skip_outstanding(tx, round_, CANCELLED, at_fault=False)
+        if whole is None:
             return None
         event: RoundEvent = "measured" if round_.status == "evaluating" else "abandoned"
-        return (await self.close(tx, replace(ended, failure_reason=CANCELLED), event, goal))[0]
+        return (await self.close(tx, replace(whole, failure_reason=CANCELLED), event, goal))[0]
+
+    async def at_its_limit(self, tx: Transaction, training: Training) -> tuple[Training, dict[str, str]]:
+        """Give a running training without an open round as it is: it has ended if it has no round left.
+
+        With it come its carried tasks that have ended, by client.
+        """
+        last = await tx.rounds.newest(training.id)
+        completed = await tx.rounds.count_completed(training.id)
+        reason = last.failure_reason if last is not None and last.status == "abandoned" else None
+        end = ending(training, Outcome(completed=completed, reason=reason), failed_in_row=0)
+        if end is None:
+            return training, {}
+        after = ended(training, end, self._clock.now())
+        await note_changes(tx, training, after)
+        return after, await self.carrying.end_all(tx, training.id, TRAINING_ENDED)
 
     def count(self, round_: Round, goal: Goal) -> None:
         """Show a round that has ended in the metrics and in the log, and tell those who wait for it."""

@@ -20,9 +20,9 @@ from app.domain.events.trainings import (
     TrainingStarted,
     changes_of,
 )
-from app.domain.outcomes import Outcome, achieved, ending
+from app.domain.outcomes import achieved
 from app.domain.rounds import Round
-from app.domain.trainings import STOPPED, Training, TrainingConfig, cancelled, ended, paused, resumed
+from app.domain.trainings import STOPPED, Training, TrainingConfig, cancelled, paused, resumed
 from app.origins import current_origin
 from app.services.rounds.early_ends import EarlyEnds
 from app.services.rounds.ending import CANCELLED, RoundEnding, note_changes
@@ -132,7 +132,7 @@ class Trainings:
 
     async def start(self, training_id: str, event: Literal["start", "resume"] = "start") -> Training:
         """Let it run on its own. Raises `NotFound`, `StateForbids`."""
-        now = self._clock.now()
+        now, carried = self._clock.now(), dict[str, str]()
         async with self._db.begin() as tx:
             before = await tx.trainings.get(training_id, for_update=True)
             round_ = await open_round(tx, training_id)
@@ -141,8 +141,9 @@ class Trainings:
             await self._check_again(tx, before)
             await tx.events.append(_ASKED[event](training_id=training_id, was=before.status))
             if round_ is None:
-                training = await self._at_its_limit(tx, training, now)
+                training, carried = await self._ending.at_its_limit(tx, training)
             await tx.trainings.put(training)
+        await self._early_ends.call_off_carried(carried)
         return training
 
     async def extend(
@@ -170,18 +171,6 @@ class Trainings:
             await tx.trainings.configure(training)
             await tx.trainings.put(training)
         return training
-
-    async def _at_its_limit(self, tx: Transaction, training: Training, now: float) -> Training:
-        """Give a running training without an open round as it is: it has ended if it has no round left."""
-        last = await tx.rounds.newest(training.id)
-        completed = await tx.rounds.count_completed(training.id)
-        reason = last.failure_reason if last is not None and last.status == "abandoned" else None
-        end = ending(training, Outcome(completed=completed, reason=reason), failed_in_row=0)
-        if end is None:
-            return training
-        after = ended(training, end, now)
-        await note_changes(tx, training, after)
-        return after
 
     async def pause(self, training_id: str) -> Training:
         """Stop where it stands; agents keep what they have. Raises `NotFound`, `StateForbids`."""

@@ -1,6 +1,7 @@
 """What transactions store of tasks that are carried, taken into a round, or called off.
 
-Covers: app.services.rounds.carrying, app.services.rounds.early_ends, app.services.rounds.phases
+Covers: app.services.rounds.carrying, app.services.rounds.early_ends, app.services.rounds.ending
+Covers: app.services.rounds.phases
 """
 
 from dataclasses import replace
@@ -75,6 +76,17 @@ async def test_all_tasks_of_a_training_end_without_blame(desk: Desk) -> None:
         assert await desk.ending.carrying.end_all(tx, "t", TRAINING_ENDED) == {"b": "t.1.b.fit"}
         assert await desk.ending.carrying.end_all(tx, "t", TRAINING_ENDED) == {}
     assert (await client_of(desk.db, "b")).measured.reliability is None
+
+
+async def test_a_training_that_has_no_round_left_ends_its_carried_tasks(desk: Desk) -> None:
+    await late(desk)
+    async with desk.db.begin() as tx:
+        stored = await tx.trainings.get("t", for_update=True)
+        going_on = await desk.ending.at_its_limit(tx, stored)
+        assert going_on == (stored, {})
+        at_its_end = replace(stored, config=replace(stored.config, max_rounds=1))
+        after, tasks = await desk.ending.at_its_limit(tx, at_its_end)
+    assert (after.status, tasks) == ("failed", {"b": "t.1.b.fit"})
 
 
 async def test_without_carry_a_straggler_is_skipped(desk: Desk) -> None:
