@@ -91,7 +91,7 @@ export class CompareView {
 }
 
 // The curve of a metric, with all costs until then, and the first point that reaches the target.
-function along(rounds, goal, target) {
+export function along(rounds, goal, target) {
 	const spent = Object.fromEntries(SUMS.map((name) => [name, 0]));
 	const points = [];
 	for (const one of rounds) {
