@@ -18,6 +18,8 @@ from sqlalchemy.engine import make_url
 from app.store import migrations
 from app.store.database import Database
 from tests import buckets, databases, postgres
+from tests.authorities import Authority
+from tests.dialects import share_compiled_statements
 
 BACKENDS = ("sqlite", "postgres")
 HERE = Path(__file__).parent
@@ -43,10 +45,17 @@ structlog.configure(
     ]
 )
 
+share_compiled_statements()
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the core's own tests, except those that run on Postgres: their code has been reached on SQLite."""
+    """Mark the tests that need a Postgres, and the core's own.
+
+    The core's tests with Postgres in their names are not marked as such: their code has been reached on SQLite.
+    """
     for item in items:
+        if "postgres" in item.name or "postgres_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.postgres)
         if "postgres" not in item.name and any(item.path.is_relative_to(room) for room in CORE):
             item.add_marker(pytest.mark.core)
 
@@ -56,6 +65,18 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _system_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let the system trust one authority, which has certified nobody.
+
+    To load those that it trusts otherwise takes 27 ms, and each control plane loads them twice. Processes inherit it.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SSL_CERT_FILE", str(Authority(tmp_path_factory.mktemp("authorities")).ca))
+        patched.delenv("SSL_CERT_DIR", raising=False)
+        yield
 
 
 @pytest.fixture

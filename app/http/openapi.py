@@ -1,6 +1,7 @@
 """Add to the OpenAPI document what FastAPI does not know: the errors of operations, and models no handler names."""
 
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -27,13 +28,10 @@ KEY = "HTTPBearer"
 def install(app: FastAPI) -> None:
     """Add the schemas that routes refer to only by name."""
     generate = app.openapi
-    _, unseen = models_json_schema(
-        [(model, "validation") for model in UNSEEN], ref_template="#/components/schemas/{model}"
-    )
 
     def openapi() -> dict[str, Any]:
         document = generate()
-        document["components"]["schemas"] |= unseen["$defs"]
+        document["components"]["schemas"] |= _unseen()
         document["components"]["securitySchemes"] = {
             KEY: {
                 "type": "http",
@@ -50,6 +48,15 @@ def install(app: FastAPI) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+@cache
+def _unseen() -> dict[str, Any]:
+    """Make the schemas of `UNSEEN` and of what they consist of, by name: once, when somebody asks for the document."""
+    models: list[tuple[type[BaseModel], Literal["validation"]]] = [(model, "validation") for model in UNSEEN]
+    _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")
+    made: dict[str, Any] = schemas["$defs"]
+    return made
 
 
 def _describe_role(operation: dict[str, Any], path: str) -> None:
