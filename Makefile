@@ -68,7 +68,7 @@ CORE_TESTS = tests/domain tests/services $(addprefix tests/tcsfeel/,selection ne
 coverage: $(DEV) ## Run the core's own tests on SQLite, and see that they reach 95 % of its branches
 	@rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= -m core $(CORE_TESTS)
-	$(BIN)/python -m coverage report --include='app/domain/*,app/services/*,sdk/tcsfeel/selection/*,sdk/tcsfeel/network/*,sdk/tcsfeel/aggregation/*,sdk/tcsfeel/wire/*' --fail-under=95
+	$(BIN)/python -m coverage report --fail-under=95
 
 check: lint types layers test ## Everything that must pass before a commit: format, lint, types, layers, tests
 
@@ -135,7 +135,7 @@ fuzz: $(DEV) ## Call the API by its own document, as a caller of each role, with
 
 # Without their dependencies, since the lock names all of them; what each of them asks for is checked afterwards.
 lowest: $(LOWEST)/.installed ## Run the tests of the store and the services on SQLite with the lowest versions that are declared
-	$(LOWEST)/bin/python -m pytest $(or $(strip $(ARGS)),-n $(WORKERS) --dist worksteal -k "not postgres" tests/store tests/services)
+	$(LOWEST)/bin/python -m pytest $(or $(strip $(ARGS)),-n $(WORKERS) --dist worksteal -m "not postgres" tests/store tests/services)
 
 validators: $(VALIDATORS)/.installed ## Install what checks the files in deploy/ without an engine or a cluster
 

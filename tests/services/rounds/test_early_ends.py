@@ -97,6 +97,7 @@ async def test_each_early_end_leaves_the_same_behind(
         assert value.fairness == pytest.approx(1 / len(clients))
         await running.system.participants.drain()
         await until(lambda: has_no_spools(running))
+        await until(lambda: crowd.has_tasks("fit", 0))
         assert crowd.tasks == {"fit": 0}
         counted = running.system.metrics.registry.get_sample_value
         assert counted("federated_rounds_total", {"outcome": "abandoned"}) == 1.0
