@@ -80,7 +80,7 @@ export function facts(pairs) {
 
 // Put a text into the clipboard. Browsers offer it to pages with TLS and of this machine; others get it by selecting it.
 export async function copied(text) {
-	if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+	if (navigator.clipboard && await navigator.clipboard.writeText(text).then(() => true, () => false)) return true;
 	const field = h("textarea", { class: "hidden" });
 	field.value = text;
 	document.body.append(field);

@@ -8,6 +8,7 @@ from tests.harnesses.browser.chromium import Tab
 from tests.harnesses.browser.federation import Federation
 
 NAME = 'from the "form"'
+CLIP = "hyperparameters/server_clip_norm"
 FIELDS = {
     "name": NAME,
     "recipe": "fedavg",
@@ -45,7 +46,24 @@ async def form(tab: Tab, check: Check) -> None:
     code = "[...document.querySelectorAll('pre')]"
     await tab.until(f"{code}.every((one) => one.textContent.includes({json.dumps(json.dumps(NAME))}))")
     check("the form shows what a recipe chooses, and the same as code", holds=True)
-    tab.console.clear()  # the browser itself writes the 422 there
+    await tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
+    await tab.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    await tab.click("Copy")
+    await tab.shows("Copied.")
+    copied = await tab.run("navigator.clipboard.readText()")
+    check("the code is copied", holds=copied == await tab.run("document.querySelector('pre').textContent"))
+    await refused(tab, check)
+    tab.console.clear()  # the browser itself writes each 422 there
+
+
+async def refused(tab: Tab, check: Check) -> None:
+    """Send what only the server can refuse: two fields that do not go together, one of them in a closed part."""
+    await enter(tab, {"aggregation": "scaffold", CLIP: "1"})
+    await tab.run("document.querySelector('button[value=start]').click()")
+    await tab.shows("cannot be used with scaffold")
+    focused = await tab.run("document.activeElement.name")
+    check("what the server refuses stands beside its field, which is shown", holds=focused == CLIP)
+    await enter(tab, {"aggregation": "", CLIP: ""})
 
 
 async def start(tab: Tab, check: Check) -> None:
