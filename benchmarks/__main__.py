@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 NAMES = (
     "aggregation",
     "byzantine",
+    "carry",
     "enrolment",
     "exchanges",
     "heartbeats",

@@ -52,6 +52,18 @@ def test_what_holds_an_event_loop_is_found(tmp_path: Path) -> None:
     assert longest(file, 1, 2) == []
 
 
+def test_carried_stragglers_are_compared_with_skipped_ones() -> None:
+    done = run("carry", "--seeds", "1", "--target", "0.3")
+    assert done.returncode in {0, 1}, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "seconds of simulated time to 30%, medians of 1 seeds (range)"
+    found = [re.search(r"skip (\S+) \(.*carry (\S+) \(.* (of the time|reaches the target)", line) for line in lines[1:]]
+    assert len(found) == 6
+    assert all(one is not None and 0.0 < float(one[2]) < 1000.0 for one in found)
+    waited = [one for one, line in zip(found, lines[1:], strict=True) if "all updates" in line]
+    assert all(one is not None and one[1] == one[2] for one in waited)  # nobody is late
+
+
 def test_the_cost_of_an_exchange_is_measured() -> None:
     done = run("exchanges", "--agents", "2", "--sizes", "1000", "300000")
     assert done.returncode == 0, done.stderr
