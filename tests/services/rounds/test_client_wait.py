@@ -53,8 +53,9 @@ async def wait(
         round_policy=policy(max_wait_seconds=seconds),
         selection=SelectionConfig(min_clients=required, max_clients=required),
     )
+    lack = NotEnoughClients(LACK.available, required, LACK.known, LACK.out)
     return await these.wait(
-        value.lease if lease is None else lease, training(config=config), await value.stored(), LACK, tries=tries
+        value.lease if lease is None else lease, training(config=config), await value.stored(), lack, tries=tries
     )
 
 
@@ -104,3 +105,16 @@ async def test_a_process_without_the_lease_writes_nothing(waiting: Owner) -> Non
             await wait(waiting, 0, seconds=seconds, lease=lost)
     assert await waiting.stored() == waiting.round_
     assert waiting.clock.slept == []
+
+
+async def test_a_round_with_carried_tasks_waits_only_for_the_clients_that_it_lacks(waiting: Owner) -> None:
+    """Two of the three places are taken by carried tasks, so that one client is enough."""
+    these = waiting.engine._selecting._client_wait
+    these._availability = Counts((0, 1))  # type: ignore[assignment]  # it counts alone
+    three = replace(
+        training().config,
+        round_policy=policy(max_wait_seconds=100.0),
+        selection=SelectionConfig(min_clients=3, max_clients=3),
+    )
+    await these.wait(waiting.lease, training(config=three), await waiting.stored(), LACK, tries=0)
+    assert waiting.clock.slept == [1.0, 2.0]
