@@ -110,7 +110,7 @@ async def test_a_process_without_the_lease_writes_nothing(waiting: Owner) -> Non
 async def test_a_round_with_carried_tasks_waits_only_for_the_clients_that_it_lacks(waiting: Owner) -> None:
     """Two of the three places are taken by carried tasks, so that one client is enough."""
     these = waiting.engine._selecting._client_wait
-    these._availability = Counts((0, 1))  # type: ignore[assignment]  # it counts alone
+    these._availability = Counts((0, 1))
     three = replace(
         training().config,
         round_policy=policy(max_wait_seconds=100.0),
