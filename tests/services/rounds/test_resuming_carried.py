@@ -12,16 +12,16 @@ from tests.services.courses import is_driven_to_its_end, parts, statuses
 from tests.services.rounds.test_carrying import STALE, carrying, one_late
 from tests.services.rounds.test_resuming import killed
 
+SAME, OTHER = False, True  # the machine of the successor
 POINTS = [
-    ("before", "planned"), ("after", "planned"), ("before", "settled"), ("after", "settled"), ("after", "frozen"),
-    ("before", "committed"), ("after", "committed"),
+    ("before", "planned", SAME), ("after", "planned", SAME), ("before", "settled", SAME), ("after", "settled", OTHER),
+    ("after", "frozen", SAME), ("after", "frozen", OTHER), ("before", "committed", OTHER), ("after", "committed", SAME),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["same-machine", "another-machine"])
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_carried_task_survives_the_owner_of_its_training(
-    database_url: str, tmp_path: Path, point: tuple[str, str], lost: bool, monkeypatch: pytest.MonkeyPatch
+    database_url: str, tmp_path: Path, point: tuple[str, str, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
     trainers = {name: Adder(1.0) for name in "abc"} | {"d": Adder(4.0)}
@@ -30,7 +30,8 @@ async def test_a_carried_task_survives_the_owner_of_its_training(
         training_id = await first.create(max_rounds=2, uploads=Uploads(encoding="int8"), **carrying())
         await one_late(first, clock, training_id)
         trainers["d"].open.set()
-        await killed(first, training_id, monkeypatch, *point)
+        when, step, lost = point
+        await killed(first, training_id, monkeypatch, when, step)
         if lost:
             shutil.rmtree(tmp_path / "spool", ignore_errors=True)
         async with plane(tmp_path, database_url, trainers, host=first.host, register=False, clock=clock) as second:
