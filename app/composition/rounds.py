@@ -18,6 +18,7 @@ from app.services.rounds.files import RoundFiles
 from app.services.rounds.initial_models import InitialModels
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
+from app.services.rounds.open_tasks import OpenTasks
 from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.participants import Participants
 from app.services.rounds.past import PastRounds
@@ -110,6 +111,7 @@ def round_services(
             clock=clock, participants=participants, files=files, models=model_ledger, absences=absences
         ),
         client_wait=ClientWait(owned, ledger, progress, Availability(db, planner, clock), clock),
+        open_tasks=OpenTasks(owned, ending.carrying, participants),
     )
     costs = Costs(db)
     early_ends = EarlyEnds(db=db, participants=participants, files=files, ledger=ledger, costs=costs, past=past)

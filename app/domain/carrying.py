@@ -8,8 +8,9 @@ A client that is still at work when its round goes on keeps its task:
              -> carried, carried_to 5              until the task has ended, or is `max_staleness` rounds old
              -> skipped                            as every other one that is late
 
-A carried participation that no later round has taken in is *open*: its client is busy. It becomes `skipped` if it is
-too old by then, or if its training has ended.
+A carried participation that no later round has taken in is *open*: its client is busy. It becomes `skipped` if the next
+round cannot take it in: its client is down, isolated or removed, the training carries such tasks no more, or has ended.
+Every task that a round took in was asked for in that round, however many rounds before it were never planned.
 
 The weight of a stale update is multiplied by 1 / sqrt(1 + s), where s is the number of model versions that were made
 since the one that it began with (FedBuff: Nguyen et al., "Federated learning with buffered asynchronous aggregation",
@@ -18,9 +19,10 @@ weighs them as usual.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from app.domain.clients import Client
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import TaskRun
 from app.domain.trainings import RoundPolicy
@@ -29,7 +31,13 @@ from tcsfeel.wire.tasks import task_id
 
 CARRIED = "it was still at work when the round continued, and keeps its task"
 TRAINING_ENDED = "the training ended while it was still at work"
-TOO_OLD = "it did not finish in time: its task is too old to be carried into another round"
+TOO_OLD = "its task is older than max_staleness, which was lowered, allows"
+CARRIES_NO_MORE = "the training no longer carries the tasks of stragglers"
+DOWN = "it was down before its task had ended"
+ISOLATED = "it was isolated before its task had ended"
+REMOVED = "it was removed before its task had ended"
+BASE_GONE = "the server no longer has the model that its task began with"
+HAS_A_NEWER_ONE = "it has a newer task of this training"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,19 @@ class Carried:
 
     round: int
     part: Participation
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """An open carried participation that no round takes in, and why.
+
+    Attributes:
+        late: whether that counts against its client.
+    """
+
+    one: Carried
+    reason: str
+    late: bool = False
 
 
 def discount(staleness: int) -> float:
@@ -86,15 +107,47 @@ def carried(part: Participation, round_: Round, run: TaskRun, now: float) -> Par
     )
 
 
-def divided(policy: RoundPolicy, found: Sequence[Carried], number: int) -> tuple[list[Carried], list[Carried]]:
-    """Divide open carried tasks into those that round `number` takes in, and those that are too old for it."""
+def divided(
+    policy: RoundPolicy, found: Sequence[Carried], clients: Mapping[str, Client]
+) -> tuple[list[Carried], list[Leaving]]:
+    """Divide open carried tasks into those that the next round takes in, and those that end.
+
+    Rounds that were never planned, in which nobody asked for the tasks, make them no older. Of several tasks of one
+    client the newest goes on.
+
+    Args:
+        policy: that of the training, as it is now.
+        found: the open carried tasks, those of the oldest round first.
+        clients: the clients of the tasks, by id, without those that were removed.
+    """
+    staying: list[Carried] = []
+    leaving: list[Leaving] = []
+    seen: set[str] = set()
+    for one in reversed(found):
+        left = _left(policy, one, clients.get(one.part.client_id))
+        if left is None and one.part.client_id in seen:
+            left = Leaving(one, HAS_A_NEWER_ONE)
+        if left is None:
+            seen.add(one.part.client_id)
+            staying.append(one)
+        else:
+            leaving.append(left)
+    return staying[::-1], leaving[::-1]
+
+
+def _left(policy: RoundPolicy, one: Carried, client: Client | None) -> Leaving | None:
+    """Return why a task ends before the next round. None if it goes on."""
     if policy.stragglers != "carry":
-        return [], list(found)
-    young = [number - began(one.part, one.round) <= policy.max_staleness for one in found]
-    return (
-        [one for one, is_young in zip(found, young, strict=True) if is_young],
-        [one for one, is_young in zip(found, young, strict=True) if not is_young],
-    )
+        return Leaving(one, CARRIES_NO_MORE)
+    if one.round + 1 - began(one.part, one.round) > policy.max_staleness:
+        return Leaving(one, TOO_OLD)
+    if client is None:
+        return Leaving(one, REMOVED)
+    if client.breaker.isolated:
+        return Leaving(one, ISOLATED)
+    if client.status == "down":
+        return Leaving(one, DOWN, late=True)
+    return None
 
 
 def taken_in(one: Carried, staleness: int) -> Participation:

@@ -248,6 +248,16 @@ def quorum_count(selected: int, policy: RoundPolicy) -> int:
     return min(goal_count(selected, policy), max(1, math.ceil(policy.quorum * selected - 1e-9)))
 
 
+def quorum_of(round_: Round, policy: RoundPolicy) -> int:
+    """Return the number of updates below which a planned round is abandoned.
+
+    It goes by the clients that were selected for the round. Carried tasks count only if there are no others: their
+    clients may never answer, and a round has to be able to do without them.
+    """
+    selected = sum(part.begun_in in {None, round_.number} for part in round_.participations)
+    return quorum_count(selected or len(round_.participations), policy)
+
+
 def too_few_updates(participations: Sequence[Participation], quorum: int) -> str:
     """Explain why a round below its quorum is abandoned: how many updates arrived, and why the others did not."""
     received = sum(part.status == "received" for part in participations)

@@ -1,7 +1,6 @@
 """Read and write participations whose tasks are carried from one round into the next."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection
 
 from sqlalchemy import bindparam, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,12 +24,17 @@ _BASES_OF_TAKEN_IN = (
     .join_from(participations, rounds)
     .where(_OF, _PARTS.status.in_({*OUTSTANDING, "received"}), rounds.c.status.not_in(ENDED))
 )
-_CHANGE = update(participations).where(
-    _OF,
-    _PARTS.round == bindparam("of_round"),
-    _PARTS.kind == "fit",
-    _PARTS.client_id == bindparam("whom"),
-    OPEN_CARRIED,
+_TAKE_IN = update(participations).where(_OF, OPEN_CARRIED).values(carried_to=bindparam("into"))
+_END = (
+    update(participations)
+    .where(
+        _OF,
+        _PARTS.round == bindparam("of_round"),
+        _PARTS.kind == "fit",
+        _PARTS.client_id == bindparam("whom"),
+        OPEN_CARRIED,
+    )
+    .values(status=bindparam("as_what"), reason=bindparam("why"))
 )
 
 
@@ -53,18 +57,22 @@ class CarriedRepository:
             found |= {name for name in names if name is not None}
         return found
 
-    async def take_in(self, training_id: str, carried: Collection[Carried], to: int) -> None:
-        """Write that tasks have gone on into a round."""
-        await self._change(training_id, carried, [{"carried_to": to}] * len(carried))
+    async def take_in(self, training_id: str, to: int) -> int:
+        """Write that the open tasks of a training have gone on into a round. Returns how many they are."""
+        written = await self._connection.execute(_TAKE_IN, {"of_training": training_id, "into": to})
+        return written.rowcount
 
     async def end(self, training_id: str, carried: Collection[Carried]) -> None:
         """Write how participations ended whose tasks no round takes in: their status, and the reason."""
-        ends = [{"status": one.part.status, "reason": one.part.reason} for one in carried]
-        await self._change(training_id, carried, ends)
-
-    async def _change(
-        self, training_id: str, carried: Collection[Carried], changes: Sequence[Mapping[str, Any]]
-    ) -> None:
-        for one, change in zip(carried, changes, strict=True):
-            whose = {"of_training": training_id, "of_round": one.round, "whom": one.part.client_id}
-            await self._connection.execute(_CHANGE.values(change), whose)
+        rows = [
+            {
+                "of_training": training_id,
+                "of_round": one.round,
+                "whom": one.part.client_id,
+                "as_what": one.part.status,
+                "why": one.part.reason,
+            }
+            for one in carried
+        ]
+        if rows:
+            await self._connection.execute(_END, rows)

@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.breaker import Breaker
 from app.domain.carrying import (
     CARRIED,
+    CARRIES_NO_MORE,
+    DOWN,
+    HAS_A_NEWER_ONE,
+    ISOLATED,
+    REMOVED,
+    TOO_OLD,
     Carried,
+    Leaving,
     began,
     busy_reason,
     carried,
@@ -21,7 +29,8 @@ from app.domain.carrying import (
     taken_in,
     task_of,
 )
-from app.domain.rounds import Participation, ParticipationStatus
+from app.domain.clients import Client
+from app.domain.rounds import Participation, ParticipationStatus, quorum_of
 from app.domain.tasks import TaskRun
 from app.domain.trainings import RoundPolicy
 from tcsfeel.aggregation.mean import WEIGHTS
@@ -29,6 +38,7 @@ from tcsfeel.aggregation.rules import ROBUST
 from tcsfeel.contract.round_policies import CANNOT_CARRY
 from tcsfeel.selection.types import SelectionPolicy
 from tests.store.samples import a_round
+from tests.store.samples import client as client_named
 
 CARRY = RoundPolicy(stragglers="carry", max_staleness=2, deadline_seconds=100.0)
 PART = Participation(client_id="a", status="training", score=0.5, components={"cost": 1.0})
@@ -91,9 +101,46 @@ def test_a_task_keeps_its_id() -> None:
 
 
 def test_a_round_takes_in_what_is_not_too_old_and_nothing_if_it_carries_no_more() -> None:
-    old, young = (Carried(number, replace(PART, begun_in=number)) for number in (1, 2))
-    assert divided(CARRY, [old, young], 4) == ([young], [old])
-    assert divided(RoundPolicy(), [old, young], 4) == ([], [old, young])
+    old, young = (Carried(3, replace(PART, client_id=name, begun_in=number)) for name, number in (("a", 1), ("b", 2)))
+    clients = {name: client_named(name) for name in "ab"}
+    assert divided(CARRY, [old, young], clients) == ([young], [Leaving(old, TOO_OLD)])
+    assert divided(RoundPolicy(), [old, young], clients) == (
+        [],
+        [Leaving(old, CARRIES_NO_MORE), Leaving(young, CARRIES_NO_MORE)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("client", "left"),
+    [
+        (client_named("a"), None),
+        (client_named("a", status="suspect"), None),
+        (client_named("a", status="down"), (DOWN, True)),
+        (client_named("a", breaker=Breaker().isolate(1.0)), (ISOLATED, False)),
+        (None, (REMOVED, False)),
+    ],
+)
+def test_the_task_of_a_client_that_cannot_work_ends(client: Client | None, left: tuple[str, bool] | None) -> None:
+    one = Carried(3, replace(PART, begun_in=3))
+    clients = {} if client is None else {"a": client}
+    assert divided(CARRY, [one], clients) == (([one], []) if left is None else ([], [Leaving(one, *left)]))
+
+
+def test_the_newest_of_several_tasks_of_one_client_goes_on() -> None:
+    old, new = (Carried(number, replace(PART, begun_in=number)) for number in (1, 2))
+    assert divided(CARRY, [old, new], {"a": client_named("a")}) == ([new], [Leaving(old, HAS_A_NEWER_ONE)])
+
+
+@pytest.mark.parametrize(
+    ("selected", "carried_in", "quorum"), [(5, 0, 3), (5, 5, 3), (1, 9, 1), (0, 5, 3)], ids=str
+)  # of 0.6
+def test_carried_tasks_raise_no_quorum_unless_they_are_alone(selected: int, carried_in: int, quorum: int) -> None:
+    parts = [replace(PART, client_id=str(number)) for number in range(selected)]
+    parts += [replace(PART, client_id=f"c{number}", begun_in=2) for number in range(carried_in)]
+    round_ = replace(ROUND, participations=tuple(parts))
+    assert quorum_of(round_, RoundPolicy(quorum=0.6, stragglers="carry")) == quorum
+    ended = (replace(part, status="carried", begun_in=part.begun_in or 3) for part in parts)
+    assert quorum_of(replace(round_, participations=tuple(ended)), RoundPolicy(quorum=0.6)) == quorum
 
 
 @pytest.mark.parametrize(("age", "seconds"), [(0, 200.0), (1, 100.0), (2, 0.0), (3, 0.0)])

@@ -40,7 +40,7 @@ async def test_only_open_ones_of_the_training_are_found_and_their_clients_are_bu
 async def test_one_that_a_round_takes_in_is_not_open_any_more(db: Database) -> None:
     await added(db)
     async with db.begin() as tx:
-        await tx.carried.take_in("t", [Carried(1, OPEN)], 2)
+        assert await tx.carried.take_in("t", 2) == 1
     async with db.read() as tx:
         assert await tx.carried.open("t") == []
         assert (await tx.rounds.get("t", 1)).participations[2] == replace(OPEN, carried_to=2)
@@ -52,7 +52,7 @@ async def test_one_ends_once(db: Database) -> None:
     async with db.begin() as tx:
         await tx.carried.end("t", [Carried(1, ended)])
         await tx.carried.end("t", [Carried(1, replace(ended, reason="again"))])
-        await tx.carried.take_in("t", [Carried(1, ended)], 2)
+        assert await tx.carried.take_in("t", 2) == 0
     async with db.read() as tx:
         assert (await tx.rounds.get("t", 1)).participations == (ENDED, TAKEN_IN, ended)
 

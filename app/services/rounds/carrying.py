@@ -6,10 +6,9 @@ The caller's transaction holds the training's row, as it does for `RoundEnding`.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.domain.carrying import TOO_OLD, Carried, divided, taken_in, task_of
+from app.domain.carrying import Carried, Leaving, taken_in, task_of
 from app.domain.events.rounds import ParticipationSkipped
 from app.domain.rounds import Participation, Round
-from app.domain.trainings import RoundPolicy
 from app.metrics import Metrics
 from app.services.rounds.record import TrackRecord
 from app.store.transaction import Transaction
@@ -23,38 +22,40 @@ class Carrying:
         self._metrics = metrics
 
     async def take_in(
-        self, tx: Transaction, round_: Round, policy: RoundPolicy, carried: Sequence[Carried]
-    ) -> tuple[tuple[Participation, ...], dict[str, str]]:
-        """Take open carried tasks into a round that is being planned.
+        self, tx: Transaction, round_: Round, carried: Sequence[Carried]
+    ) -> tuple[Participation, ...] | None:
+        """Take the open carried tasks of a training into a round that is being planned.
 
-        Returns their participations in it, and the tasks that are too old, by client, which have ended.
+        Returns their participations in it. None if the training has other open tasks than these: plan again.
         """
-        young, old = divided(policy, carried, round_.number)
         found = []
         made: dict[int | None, int] = {}
-        for one in young:
+        for one in carried:
             if (begun := one.part.begun_in) not in made:
                 made[begun] = await tx.models.made_since(round_.training_id, begun or one.round)
             found.append(taken_in(one, made[begun]))
-        await tx.carried.take_in(round_.training_id, young, round_.number)
-        return tuple(found), await self._end(tx, round_.training_id, old, TOO_OLD, late=True)
+        if carried and await tx.carried.take_in(round_.training_id, round_.number) != len(carried):
+            return None
+        return tuple(found)
 
     async def end_all(self, tx: Transaction, training_id: str, reason: str) -> dict[str, str]:
         """End the open carried tasks of a training that goes on no more. Returns their ids by client."""
-        return await self._end(tx, training_id, await tx.carried.open(training_id), reason, late=False)
+        open_ones = await tx.carried.open(training_id)
+        return await self.end(tx, training_id, [Leaving(one, reason) for one in open_ones])
 
-    async def _end(
-        self, tx: Transaction, training_id: str, carried: Sequence[Carried], reason: str, *, late: bool
-    ) -> dict[str, str]:
-        if not carried:
+    async def end(self, tx: Transaction, training_id: str, leaving: Sequence[Leaving]) -> dict[str, str]:
+        """End open carried tasks, each for its reason. Returns their ids by client."""
+        if not leaving:
             return {}
-        ended = [replace(one, part=replace(one.part, status="skipped", reason=reason)) for one in carried]
+        ended = [
+            replace(left.one, part=replace(left.one.part, status="skipped", reason=left.reason)) for left in leaving
+        ]
         await tx.carried.end(training_id, ended)
-        await self._record.miss(tx, {one.part.client_id: late for one in ended})
+        await self._record.miss(tx, {left.one.part.client_id: left.late for left in leaving})
         for one in ended:
             await tx.events.append(
                 ParticipationSkipped(
-                    training_id=training_id, round=one.round, client_id=one.part.client_id, reason=reason
+                    training_id=training_id, round=one.round, client_id=one.part.client_id, reason=one.part.reason
                 )
             )
             self._metrics.count_part("fit", "skipped")

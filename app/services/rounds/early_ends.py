@@ -43,7 +43,10 @@ class EarlyEnds:
         self._past = past
 
     async def give_up(self, lease: Lease, round_: Round, reason: str) -> Round:
-        """End a round that cannot go on because of a problem of the server. A model that it has committed stays."""
+        """End a round that cannot go on because of a problem of the server. A model that it has committed stays.
+
+        Its stragglers' tasks are not carried: one of them may be the problem.
+        """
         async with self._db.read() as tx:
             round_ = await tx.rounds.get(round_.training_id, round_.number)
         spent = self._costs.take(round_)
@@ -51,7 +54,7 @@ class EarlyEnds:
             round_ = await self._ledger.evaluated(lease, round_, spent.evaluate, reason=reason, at_fault=False)
             round_ = await self._ledger.measured(lease, round_, reason=reason)
         else:
-            round_ = await self._ledger.abandoned(lease, round_, reason, spent.fit, at_fault=False)
+            round_ = await self._ledger.abandoned(lease, round_, reason, spent.fit, at_fault=False, carry=False)
         with contextlib.suppress(OSError):  # what is left of its spool is swept later
             await self.call_off(round_)
         return round_

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from app.clock import Clock
+from app.domain.carrying import BASE_GONE
 from app.domain.errors import NotFound
 from app.domain.rounds import (
     ENDED,
@@ -23,7 +24,7 @@ from app.domain.rounds import (
     Round,
     evaluation_seconds,
     of_round,
-    quorum_count,
+    quorum_of,
     too_few_updates,
 )
 from app.domain.trainings import Training
@@ -122,7 +123,7 @@ class RoundEngine:
                 lease, training, round_, "fit", round_.base_model, tasks=len(outstanding), deadline=deadline
             )
         except UnusableRound as error:
-            return await self._ledger.abandoned(lease, round_, str(error), at_fault=False)
+            return await self._ledger.abandoned(lease, round_, str(error), at_fault=False, carry=False)
         clients = await self._phases.clients(lease, round_.selected_clients)
         own = [part for part in outstanding if part.begun_in is None]
         carried = [part for part in outstanding if part.begun_in is not None]
@@ -131,12 +132,17 @@ class RoundEngine:
         enough = await gather(
             [
                 *self._relaying.jobs(lease, phase, own, clients, frozenset(resumed)),
-                *(fit(lease, phases[one.begun_in], one, clients.get(one.client_id), resumed=True) for one in carried),
+                *(
+                    fit(lease, phases[one.begun_in], one, clients.get(one.client_id), resumed=True)
+                    if one.begun_in in phases
+                    else self._participants.excuse(lease, round_, one, BASE_GONE)
+                    for one in carried
+                ),
             ],
             clock=self._clock,
             arrivals=[part.finished_at or 0.0 for part in round_.participations if part.status == "received"],
             goal=round_.goal or 1,
-            quorum=quorum_count(len(round_.participations), policy),
+            quorum=quorum_of(round_, policy),
             deadline=phase.deadline,
             grace_seconds=policy.grace_seconds,
             hurry=partial(self._ledger.settling.hurry, lease, round_, "fit"),
@@ -144,7 +150,7 @@ class RoundEngine:
         if not enough:
             async with self._db.read() as tx:
                 ended = (await tx.rounds.get(round_.training_id, round_.number)).participations
-            quorum = quorum_count(len(ended), policy)
+            quorum = quorum_of(round_, policy)
             outage = await self._absences.explain(ended, quorum)
             reason = too_few_updates(ended, quorum)
             round_ = await self._ledger.abandoned(lease, round_, reason, phase.runs, outage=outage)
@@ -164,7 +170,7 @@ class RoundEngine:
         if outliers:
             round_ = await self._ledger.rejected(lease, round_, outliers)
         left = sum(part.status == "received" for part in round_.participations)
-        if left < (quorum := quorum_count(len(round_.participations), training.config.round_policy)):
+        if left < (quorum := quorum_of(round_, training.config.round_policy)):
             rejected = ", ".join(part.client_id for part in round_.participations if part.status == "rejected")
             reason = f"{left} updates are left without those that were rejected ({rejected}), the quorum is {quorum}"
             round_ = await self._ledger.abandoned(lease, round_, reason)
@@ -215,12 +221,12 @@ class RoundEngine:
         phases = await self._phases.of_carried(training, phase, [part for part in lost if part.begun_in is not None])
         async with self._db.glance() as tx:
             clients = {client.id: client for client in await tx.clients.some(round_.selected_clients)}
-        recover = self._relaying.recover
+        recover, phases[None] = self._relaying.recover, phase
         await gather(
             [
-                recover(phases.get(part.begun_in, phase), part, clients[part.client_id], clients)
+                recover(phases[part.begun_in], part, clients[part.client_id], clients)
                 for part in lost
-                if part.client_id in clients
+                if part.client_id in clients and part.begun_in in phases
             ],
             clock=self._clock,
             goal=len(lost),

@@ -40,6 +40,7 @@ class Known:
         completed: the completed rounds up to that one.
         opened: the round that was begun in the transaction that ended that one.
         called_off: carried tasks that have ended without a result, by client, of which their agents were not told yet.
+        may_have_carried: whether the training may have open carried tasks.
         number: the round that the following is about.
         clients: clients of the round, as they were when they were selected or asked.
         fresh: whether the owner has just stored the plan, so that no agent can know its tasks.
@@ -54,6 +55,7 @@ class Known:
     completed: Completed | None = None
     opened: Round | None = None
     called_off: dict[str, str] = field(default_factory=dict)
+    may_have_carried: bool = True
     number: int = 0
     clients: dict[str, Client] = field(default_factory=dict)
     fresh: bool = False

@@ -85,7 +85,7 @@ class RoundLedger:
         From here on the agents may know their tasks.
 
         Raises:
-            PlanOvertaken: a selected client was removed, or another training has taken it, since the fleet was read.
+            PlanOvertaken: a selected client is gone or busy by now, or the fleet's carried tasks are not the open ones.
         """
         document = await in_thread("administration", packed, selection)
         async with self._owned.begin(lease) as tx:
@@ -94,15 +94,15 @@ class RoundLedger:
             busy = await tx.rounds.busy_clients(except_training=training.id)
             if len(clients) < len(selection.selected) or busy & set(selection.client_ids):
                 raise PlanOvertaken
-            policy = training.config.round_policy
-            carried, called_off = await self._ending.carrying.take_in(tx, round_, policy, fleet.carried)
+            if (carried := await self._ending.carrying.take_in(tx, round_, fleet.carried)) is None:
+                raise PlanOvertaken
             round_ = replace(
                 round_,
                 status=next_status(round_.status, "planned"),
                 step_failures=0,
                 takeovers=0,
                 plan=selection.plan,
-                goal=goal_count(len(selection.selected) + len(carried), policy),
+                goal=goal_count(len(selection.selected) + len(carried), training.config.round_policy),
                 base_model=model,
                 connectivity_version=fleet.connectivity.version,
                 communication_cost=selection.total_cost,
@@ -117,7 +117,6 @@ class RoundLedger:
             await self._record.selected(tx, clients, round_.deadline_at, forced=fleet.forced)
             await tx.events.append(planned_of(round_))
         self.known(lease).planned(clients)
-        self.known(lease).called_off |= called_off
         return round_
 
     async def charged(self, lease: Lease, round_: Round, runs: Mapping[str, TaskRun]) -> Round:
@@ -146,7 +145,7 @@ class RoundLedger:
         if (frozen := known.frozen) is not None:
             known.frozen = None
             return frozen
-        async with self._without_stragglers(lease, round_, "frozen", LATE, runs) as (tx, skipped):
+        async with self._without_stragglers(lease, round_, "frozen", LATE, runs, carry=True) as (tx, skipped):
             return await self._transitions.freeze(tx, lease, skipped)
 
     async def rejected(self, lease: Lease, round_: Round, reasons: Mapping[str, str]) -> Round:
@@ -218,14 +217,15 @@ class RoundLedger:
         at_fault: bool = True,
         selection: bytes | None = None,
         outage: bool = False,
+        carry: bool = True,
     ) -> Round:
         """Selecting, training, aggregating -> abandoned: the global model does not change.
 
-        `at_fault` says whether clients that have not answered count as late; `selection` is a document of `packed`, for
-        a round that came to no plan; `outage` says whether the quorum is missing because agents cannot be reached.
+        `at_fault` says whether silent clients count as late; `selection` is a document of `packed`, for a round without
+        a plan; `outage` says that agents could not be reached; without `carry` no task goes on into another round.
         """
         skipping = self._without_stragglers(
-            lease, round_, "abandoned", "the round was abandoned", runs, at_fault=at_fault
+            lease, round_, "abandoned", "the round was abandoned", runs, at_fault=at_fault, carry=carry
         )
         async with skipping as (tx, skipped):
             if selection is not None:
@@ -280,6 +280,7 @@ class RoundLedger:
         runs: Mapping[str, TaskRun],
         *,
         at_fault: bool = True,
+        carry: bool = False,
     ) -> AsyncIterator[tuple[Transaction, Round]]:
         """The owner's transaction for `event`, with the round as it is without stragglers.
 
@@ -289,9 +290,8 @@ class RoundLedger:
         while True:
             async with self._owned.begin(lease) as tx:
                 next_status(round_.status, event)  # an event that is not legal leaves everything as it was
-                skipped = self.known(lease).complete(round_)
-                if skipped is None:
-                    carry = event != "measured"
+                if (skipped := (known := self.known(lease)).complete(round_)) is None:
+                    known.may_have_carried |= carry
                     skipped = await self._ending.skip_outstanding(
                         tx, round_, reason, runs, at_fault=at_fault, carry=carry
                     )

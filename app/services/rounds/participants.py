@@ -132,6 +132,11 @@ class Participants:
         """
         return await self._take_part(lease, phase, part, client, self.results.checked, resumed=resumed)
 
+    async def excuse(self, lease: Lease, round_: Round, part: Participation, reason: str) -> None:
+        """Settle a participation as skipped for a reason that does not count against its client."""
+        part = replace(part, status="skipped", reason=reason, finished_at=self._clock.now())
+        await self._ledger.settled(lease, round_, part, Observation(excused=True))
+
     async def evaluate(
         self, lease: Lease, phase: Phase, part: Participation, client: Client | None, *, resumed: bool
     ) -> float | None:

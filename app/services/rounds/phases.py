@@ -3,8 +3,11 @@
 from collections.abc import Collection
 from dataclasses import replace
 
+import structlog
+
 from app.domain.carrying import seconds_more
 from app.domain.clients import Client
+from app.domain.errors import NotFound
 from app.domain.retries import RetryBudget
 from app.domain.rounds import Participation, Round, of_round
 from app.domain.trainings import Training, TrainingConfig
@@ -17,8 +20,11 @@ from app.services.tasks.assignments import ToSend
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
+from tcsfeel.errors import UnusableRound
 from tcsfeel.wire.sizes import EVALUATION, AnswerSize, fit_size
 from tcsfeel.wire.tasks import TaskKind
+
+log = structlog.get_logger(__name__)
 
 
 class Phases:
@@ -68,6 +74,7 @@ class Phases:
         """Begin the phases of tasks that were carried into the round of a `phase`, by the round in which they began.
 
         They have its time, its retries and its spool, and what their tasks have in common is that of the older round.
+        A round whose model is gone or cannot be sent any more has no phase.
         """
         found: dict[int | None, Phase] = {}
         if not parts:
@@ -77,7 +84,11 @@ class Phases:
             async with self._db.read() as tx:
                 begun = await tx.rounds.head(training.id, number)
             config = of_round(training.config, begun)
-            sent, size = await in_thread("files", self._to_send, phase.round_, config, "fit", base, first)
+            try:
+                sent, size = await in_thread("files", self._to_send, phase.round_, config, "fit", base, first)
+            except (NotFound, UnusableRound):
+                log.exception("the model of carried tasks cannot be sent", begun_in=number, model=base)
+                continue
             found[number] = replace(
                 phase,
                 config=config,

@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import replace
 
 from app.clock import Clock
-from app.domain.carrying import divided, free_places
+from app.domain.carrying import free_places
 from app.domain.errors import NotFound
 from app.domain.parameter_groups import ParameterGroups
 from app.domain.patience import after_waiting
@@ -17,6 +17,7 @@ from app.services.rounds.fleets import Fleet
 from app.services.rounds.initial_models import ClientsAway, InitialModels
 from app.services.rounds.known import Known
 from app.services.rounds.ledger import PlanOvertaken, RoundLedger
+from app.services.rounds.open_tasks import OpenTasks
 from app.services.rounds.past import PastRounds
 from app.services.rounds.planning import NO_SELECTION, Planner
 from app.services.rounds.waiting import ClientWait
@@ -42,6 +43,7 @@ class Selecting:
         ledger: RoundLedger,
         initial_models: InitialModels,
         client_wait: ClientWait,
+        open_tasks: OpenTasks,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -51,6 +53,7 @@ class Selecting:
         self._ledger = ledger
         self._initial_models = initial_models
         self._client_wait = client_wait
+        self._open_tasks = open_tasks
 
     async def select(self, lease: Lease, training: Training, round_: Round) -> Round:
         """Plan a round as soon as clients can be selected. Returns it planned or abandoned. Raises `Fenced`."""
@@ -100,22 +103,19 @@ class Selecting:
     ) -> tuple[Fleet, Selection]:
         """Read the fleet, and select from it for a round. Raises the errors of `Planner.select`.
 
-        What the owner with the `lease` knows is not read.
+        What the owner with the `lease` knows is not read, and carried tasks that cannot go on are ended for it.
         """
         async with self._db.read() as tx:
             known = Known() if lease is None else self._ledger.known(lease)
-            carried = []
-            if (
-                training.config.round_policy.stragglers == "carry" or known.sketches is None
-            ):  # it may have carried before
-                carried = await tx.carried.open(training.id)
+            carried, leaving = await self._open_tasks.divided(tx, training, lease)
             fleet = await self._planner.fleet(
                 tx, where=training.config.where, training_id=training.id, sketches=known.sketches, carried=carried
             )
             known.sketches = dict(fleet.sketches) if known.sketches is None else known.sketches
             past = (await self._past.before(tx, training.id, round_.number)).rounds
-        policy = selection_policy(training.config, model_bytes)
-        places = len(divided(training.config.round_policy, carried, round_.number)[0])
+        if lease is not None:
+            await self._open_tasks.end(lease, carried, leaving)
+        policy, places = selection_policy(training.config, model_bytes), len(carried)
         try:
             selection = await self._planner.select(
                 fleet,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from app.clock import Clock
 from app.domain.carrying import TRAINING_ENDED
 from app.domain.outcomes import Outcome, after_round
-from app.domain.rounds import Round, RoundEvent, next_status, of_round, quorum_count
+from app.domain.rounds import Round, RoundEvent, next_status, of_round, quorum_of
 from app.domain.trainings import STOPPED, Training
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.known import Completed
@@ -51,7 +51,7 @@ class Transitions:
     async def freeze_if_enough(self, tx: Transaction, lease: Lease, round_: Round) -> Round | None:
         """Fix the updates of a round whose tasks have all ended. None if they are too few."""
         training = await tx.trainings.get(round_.training_id)
-        quorum = quorum_count(len(round_.participations), of_round(training.config, round_).round_policy)
+        quorum = quorum_of(round_, of_round(training.config, round_).round_policy)
         received = sum(part.status == "received" for part in round_.participations)
         return await self.freeze(tx, lease, round_) if received >= quorum else None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.carrying import CARRIED, TOO_OLD, TRAINING_ENDED
+from app.domain.carrying import CARRIED, CARRIES_NO_MORE, TRAINING_ENDED
 from app.domain.retention import Retention
 from app.domain.rounds import Round
 from app.domain.trainings import SelectionConfig
@@ -99,7 +99,7 @@ async def test_a_client_that_carries_a_task_is_not_selected_but_takes_a_place(
     trainers = {name: Adder(1.0) for name in "abcd"}
     trainers["d"].open.clear()
     async with plane(tmp_path, database_url, trainers, clock=clock) as running:
-        training_id = await running.create(selection=_any(4), **carrying())
+        training_id = await running.create(selection=any_of(4), **carrying())
         await one_late(running, clock, training_id)
         running.host.add("e", Adder(1.0), token="token-of-e")
         await running.system.clients.register([("e", registered("e", Adder(1.0)))])
@@ -126,7 +126,7 @@ async def test_a_task_is_carried_through_several_rounds_and_no_further_than_max_
         assert [parts(one)["d"].staleness for one in rounds] == [0, 1, 2]
         assert [parts(one)["d"].begun_in for one in rounds] == [1, 1, 1]
         assert (await running.system.clients.get("d")).measured.reliability == pytest.approx(0.63)  # now it is late
-        await until(lambda: _has_forgotten(running, "d"))
+        await until(lambda: has_forgotten(running, "d"))
         trainers["d"].open.set()
         fourth = await running.run_round(training_id)
         assert parts(fourth)["d"].begun_in is None
@@ -224,7 +224,7 @@ async def test_cancelling_ends_carried_tasks_and_tells_their_agents(database_url
         await running.system.trainings.cancel(training_id)
         part = parts(await running.round(training_id, 1))["d"]
         assert (part.status, part.reason, part.carried_to) == ("skipped", CANCELLED, None)
-        await until(lambda: _has_forgotten(running, "d"))
+        await until(lambda: has_forgotten(running, "d"))
         other = await running.create(clients=4, evaluation_clients=0)
         trainers["d"].open.set()
         assert statuses(await running.run_round(other)) == dict.fromkeys("abcd", "received")
@@ -244,7 +244,7 @@ async def test_the_end_of_the_training_ends_carried_tasks(database_url: str, tmp
         await until(lambda: has_status(running, training_id, "completed"))
         part = parts(await running.round(training_id, 1))["d"]
         assert (part.status, part.reason) == ("skipped", TRAINING_ENDED)
-        await until(lambda: _has_forgotten(running, "d"))
+        await until(lambda: has_forgotten(running, "d"))
 
 
 async def test_a_training_that_carries_no_more_ends_what_was_carried(database_url: str, tmp_path: Path) -> None:
@@ -256,15 +256,17 @@ async def test_a_training_that_carries_no_more_ends_what_was_carried(database_ur
         await one_late(running, clock, training_id)
 
         def skipping(training: Any) -> Any:
-            rules = policy(quorum=0.75, grace_seconds=5.0)
-            return replace(training.config, round_policy=rules, selection=_any(3))
+            return replace(training.config, round_policy=policy(quorum=0.75, grace_seconds=5.0))
 
         await running.system.trainings.change(training_id, skipping)
+        trainers["d"].open.set()
         second = await running.run_round(training_id)
-        assert statuses(second) == dict.fromkeys("abc", "received")
+        assert statuses(second) == dict.fromkeys("abcd", "received")  # d has a new task
         part = parts(await running.round(training_id, 1))["d"]
-        assert (part.status, part.reason) == ("skipped", TOO_OLD)
-        await until(lambda: _has_forgotten(running, "d"))
+        assert (part.status, part.reason) == ("skipped", CARRIES_NO_MORE)
+        assert (await running.system.clients.get("d")).measured.reliability == 0.93  # only its update counts
+        first, second_task = (f"{training_id}.{number}.d.fit" for number in (1, 2))
+        assert trainers["d"].fitted == {first: 1, second_task: 1}
 
 
 async def test_the_model_that_a_carried_task_began_with_is_kept(database_url: str, tmp_path: Path) -> None:
@@ -284,15 +286,15 @@ async def test_the_model_that_a_carried_task_began_with_is_kept(database_url: st
         assert (parts(fifth)["d"].status, parts(fifth)["d"].staleness) == ("received", 4)
 
 
-def _any(count: int) -> SelectionConfig:
-    return SelectionConfig(strategy="random", min_clients=count, max_clients=count)
+def any_of(least: int, *, most: int | None = None) -> SelectionConfig:
+    return SelectionConfig(strategy="random", min_clients=least, max_clients=most or least)
 
 
 async def _have_started(trainers: dict[str, Adder], count: int) -> bool:
     return sum(bool(trainer.fitted) for trainer in trainers.values()) == count
 
 
-async def _has_forgotten(running: Plane, client_id: str) -> bool:
+async def has_forgotten(running: Plane, client_id: str) -> bool:
     """Whether the agent of a client was told to forget all of its tasks."""
     entries = running.host.agents[client_id].table._entries.values()
     return all(entry.state == "cancelled" for entry in entries)

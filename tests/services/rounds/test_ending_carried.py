@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.carrying import CARRIED, TOO_OLD, TRAINING_ENDED
+from app.domain.carrying import CARRIED, DOWN, TOO_OLD, TRAINING_ENDED, Leaving
 from app.domain.rounds import Participation
 from app.domain.trainings import RoundPolicy, TrainingConfig
 from app.store.database import Database
@@ -48,24 +48,35 @@ async def test_a_carried_task_is_taken_into_a_round_once(desk: Desk) -> None:
         for number in (0, 1, 2):
             await tx.models.add(version(number, "abc"[number]))
         found = await tx.carried.open("t")
-        parts, ended = await desk.ending.carrying.take_in(tx, a_round(number=3), POLICY, found)
+        parts = await desk.ending.carrying.take_in(tx, a_round(number=3), found)
         assert await tx.carried.open("t") == []
-    assert ended == {}
+    assert parts is not None
     assert [(one.client_id, one.begun_in, one.base_model, one.staleness, one.sent_before) for one in parts] == [
         ("b", 1, "b" * 64, 2, 30)
     ]
 
 
-async def test_a_task_that_is_too_old_is_late(desk: Desk) -> None:
+async def test_a_round_that_was_planned_with_other_tasks_than_the_open_ones_is_planned_again(desk: Desk) -> None:
     await late(desk)
     async with desk.db.begin() as tx:
         found = await tx.carried.open("t")
-        parts, ended = await desk.ending.carrying.take_in(tx, a_round(number=4), POLICY, found)
-    assert (parts, ended) == ((), {"b": "t.1.b.fit"})
+        await tx.carried.end("t", [replace(found[0], part=replace(found[0].part, status="skipped"))])
+        assert await desk.ending.carrying.take_in(tx, a_round(number=3), found) is None
+
+
+@pytest.mark.parametrize(("reason", "is_late"), [(DOWN, True), (TOO_OLD, False)])
+async def test_a_task_that_ends_without_a_round_counts_against_its_client_only_if_it_is_late(
+    desk: Desk, reason: str, is_late: bool
+) -> None:
+    await late(desk)
+    async with desk.db.begin() as tx:
+        (found,) = await tx.carried.open("t")
+        ended = await desk.ending.carrying.end(tx, "t", [Leaving(found, reason, is_late)])
+    assert ended == {"b": "t.1.b.fit"}
     async with desk.db.read() as tx:
         part = (await tx.rounds.get("t", 1)).participations[1]
-    assert (part.status, part.reason) == ("skipped", TOO_OLD)
-    assert ((await client_of(desk.db, "b")).measured.reliability or 1.0) < 1.0
+    assert (part.status, part.reason) == ("skipped", reason)
+    assert ((await client_of(desk.db, "b")).measured.reliability is not None) == is_late
     assert [event.type for event in await told(desk.db)] == ["participation.carried", "participation.skipped"]
     assert desk.counted("federated_participations_total", "skipped") == 1
 
