@@ -27,7 +27,7 @@ async def test_updates_of_slow_devices_that_push_and_pull_count_in_a_later_round
     called = {"push-1": Adder(1.0), "push-2": Adder(1.0), "push-slow": Adder(4.0)}
     asking = {"pull-1": Adder(1.0), "pull-slow": Adder(4.0)}
     slow = [called["push-slow"], asking["pull-slow"]]
-    for trainer in slow:
+    for trainer in (every := [*called.values(), *asking.values()]):
         trainer.open.clear()
     async with server(tmp_path, sqlite_url, **TAKEN_OVER_SOON) as plane, plane.api() as api:
         made = await call(api, "POST", "/v1/invitations", json={"uses": 2})
@@ -40,16 +40,22 @@ async def test_updates_of_slow_devices_that_push_and_pull_count_in_a_later_round
             training = await call(api, "POST", "/v1/trainings", json=BODY)
             path = f"/v1/trainings/{training['id']}"
             assert training["round_policy"]["max_staleness"] == 5
-            first = await call(api, "POST", f"{path}/rounds", headers=WAIT)
+            running = asyncio.create_task(call(api, "POST", f"{path}/rounds", headers=WAIT))
+            await eventually(lambda: all(trainer.fitted for trainer in every))
+            for trainer in every:
+                if trainer not in slow:
+                    trainer.open.set()
+            first = await running
             carried = {one["client_id"] for one in first["participations"] if one["status"] == "carried"}
             assert (first["status"], carried) == ("completed", {"push-slow", "pull-slow"}), first
-            await eventually(lambda: all(trainer.fitted for trainer in slow))
 
             plane.kill()
             for trainer in slow:
                 trainer.open.set()
             await plane.start()
-            await call(api, "PATCH", path, json={"round_policy": {"quorum": 1.0}})  # so that the next one waits for all
+            await call(
+                api, "PATCH", path, json={"round_policy": {"grace_seconds": 60}}
+            )  # so that the next one waits for all
             second = await call(api, "POST", f"{path}/rounds", headers=WAIT)
             parts = {one["client_id"]: one for one in second["participations"]}
             assert {one["status"] for one in parts.values()} == {"received"}, second
