@@ -12,6 +12,7 @@ import pytest
 from app.domain.carrying import BASE_GONE, CARRIES_NO_MORE, DOWN
 from app.domain.clients import ClientStatus
 from app.services.rounds.phases import Phases
+from app.store.leases import Lease
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.courses import has_status, parts, statuses
@@ -50,6 +51,25 @@ async def test_rounds_that_are_never_planned_make_a_task_no_older(database_url: 
         assert statuses(third) == dict.fromkeys("abcd", "received")
         assert (parts(third)["d"].begun_in, parts(third)["d"].staleness) == (1, 1)
         assert (await running.system.clients.get("d")).measured.reliability == 0.93  # it is not to blame
+
+
+async def test_an_owner_that_knows_of_no_tasks_reads_none(sqlite_url: str, tmp_path: Path) -> None:
+    clock, trainers = FakeClock(), four()
+    async with plane(tmp_path, sqlite_url, trainers, clock=clock) as running:
+        training_id = await running.create(**carrying())
+        await one_late(running, clock, training_id)
+        tasks, lease = running.system.coordinator._engine._selecting._open_tasks, Lease(training_id, "us", 1)
+        training = await running.system.trainings.get(training_id)
+        skipping = replace(training, config=replace(training.config, round_policy=policy()))
+        async with running.system.db.read() as tx:
+            staying, _ = await tasks.divided(tx, training, lease)
+            _, leaving = await tasks.divided(tx, skipping, lease)
+        assert [one.part.client_id for one in staying] == [left.one.part.client_id for left in leaving] == ["d"]
+        await tasks.end(lease, [], [])
+        async with running.system.db.read() as tx:
+            assert await tasks.divided(tx, skipping, lease) == ([], [])
+            assert await tasks.divided(tx, training, lease) == (staying, [])
+            assert await tasks.divided(tx, skipping, None) == ([], leaving)
 
 
 async def test_the_task_of_a_client_that_is_down_ends_and_its_place_is_free(database_url: str, tmp_path: Path) -> None:

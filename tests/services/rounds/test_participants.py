@@ -14,6 +14,7 @@ import pytest
 
 from app.domain.breaker import Breaker
 from app.domain.rounds import Participation
+from app.domain.tasks import Observation
 from app.services.rounds import participants
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.participants import Participants
@@ -98,6 +99,23 @@ async def test_agents_are_told_of_carried_tasks_by_the_round_in_which_these_bega
     assert sorted(told) == [f"DELETE http://{name}/tasks/t.{task}.fit" for name, task in (
         ("a", "1.a"), ("a", "2.a"), ("c", "3.c"),
     )]  # fmt: skip
+
+
+async def test_a_client_that_is_excused_is_skipped_and_not_blamed(sqlite: Database, tmp_path: Path) -> None:
+    settled: list[tuple[Participation, Observation]] = []
+
+    class Ledger:
+        async def settled(self, lease: Any, round_: Any, part: Participation, seen: Observation) -> bool:
+            del lease, round_
+            settled.append((part, seen))
+            return True
+
+    async with errands(sqlite, tmp_path) as (these, _):
+        writing: Any = these
+        writing._ledger = Ledger()
+        await writing.excuse(None, a_round("t", 3), Participation(client_id="a"), "our fault")
+    ((part, seen),) = settled
+    assert (part.status, part.reason, part.finished_at is None, seen.excused) == ("skipped", "our fault", False, True)
 
 
 async def test_an_agent_that_moved_is_told_where_it_is(sqlite: Database, tmp_path: Path) -> None:
