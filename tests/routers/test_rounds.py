@@ -206,6 +206,10 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "seconds": 1.5,
                 "score": 0.875,
                 "components": {"data_quality": 0.5},
+                "carried_to": None,
+                "begun_in": None,
+                "base_model": None,
+                "staleness": 0,
             },
             {
                 "client_id": "edge-8",
@@ -228,6 +232,10 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "seconds": None,
                 "score": 0.0,
                 "components": {},
+                "carried_to": None,
+                "begun_in": None,
+                "base_model": None,
+                "staleness": 0,
             },
         ],
         "evaluations": [
