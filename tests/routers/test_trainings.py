@@ -11,15 +11,7 @@ from tests.api import NOW, Api, assert_problem, running_api
 DEFAULTS: dict[str, Any] = {
     "name": "digits",
     "status": "created",
-    "stop_reason": None,
-    "stop_detail": None,
     "current_round": 0,
-    "accuracy": None,
-    "best_accuracy": None,
-    "goal_value": None,
-    "best_value": None,
-    "best_round": None,
-    "model": None,
     "target_accuracy": 0.963,
     "goal": {"metric": "accuracy", "mode": "max", "target": 0.963, "patience": None, "min_delta": 0.0},
     "max_rounds": 100,
@@ -49,13 +41,13 @@ DEFAULTS: dict[str, Any] = {
     "uploads": {"encoding": "full", "compression": "none"},
     "topology": "star",
     "seed": 0,
-    "retention": None,
     "parameters": {"averaged": [], "local": [], "frozen": []},
     "statistics": [],
-    "progress": None,
     "created_at": NOW,
     "updated_at": NOW,
-} | dict.fromkeys(("origin", "unmatched_patterns", "recipe"))
+}
+DEFAULTS |= dict.fromkeys(("origin", "unmatched_patterns", "recipe", "stop_reason", "stop_detail", "accuracy"))
+DEFAULTS |= dict.fromkeys(("best_accuracy", "goal_value", "best_value", "best_round", "model", "retention", "progress"))
 GIVEN: dict[str, Any] = {
     "name": "a name with ü",
     "target_accuracy": 0.5,
