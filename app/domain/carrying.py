@@ -85,13 +85,13 @@ def seconds_more(policy: RoundPolicy, age: int) -> float:
 def may_be_carried(policy: RoundPolicy, round_: Round, part: Participation, run: TaskRun) -> bool:
     """Tell whether a client whose answer is missing when its round ends keeps its task.
 
-    A client for which the server had no free slot has no task to keep. If `run` knows nothing of it, the task may have
-    been handed over by another owner.
+    A client for which the server had no free slot has no task to keep, and neither has one that failed or was refused a
+    moment ago: that counts once. If `run` knows nothing of it, the task may have been handed over by another owner.
     """
     if policy.stragglers != "carry" or part.kind != "fit" or part.status != "training":
         return False
     never_called = run.asked_at is not None and run.started_at is None
-    return not never_called and round_.number + 1 - began(part, round_.number) <= policy.max_staleness
+    return not never_called and not run.over and round_.number + 1 - began(part, round_.number) <= policy.max_staleness
 
 
 def carried(part: Participation, round_: Round, run: TaskRun, now: float) -> Participation:

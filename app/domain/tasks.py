@@ -18,7 +18,7 @@ class TaskRun:
         asked_at: when it was to be handed over, unix seconds; None before.
         started_at: when the first call of its agent began, unix seconds; None where there was none.
         answered: whether its result has come in.
-        faulty: whether the client failed or was wrong, rather than that it could not be reached.
+        over: whether it has ended without an update that counts, which may not be stored yet.
         slow: whether the agent took unusually long to accept it.
         moved_at: when bytes of its bodies were last seen to move, unix seconds; None where that was not seen.
         bandwidth: Mbps at which the result came in; None where there is none, or where it was too small to tell.
@@ -31,6 +31,7 @@ class TaskRun:
     asked_at: float | None = None
     started_at: float | None = None
     answered: bool = False
+    over: bool = False
     slow: bool = False
     moved_at: float | None = None
     bandwidth: float | None = None

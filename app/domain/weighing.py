@@ -21,6 +21,7 @@ from tcsfeel.selection.skew import believable_skew
 from tcsfeel.selection.types import Candidate
 
 BY_STALENESS = "as the rule weighs them, times 1/sqrt(1 + staleness)"
+STALE_TOO = "; before that, the examples of a stale update are multiplied by 1/sqrt(1 + staleness)"
 UNKNOWN = "as fedavg: no client of the round reports labels, and no sketch of their updates is known"
 
 
@@ -56,6 +57,8 @@ def weighed(round_: Round, config: TrainingConfig, fleet: Sequence[Candidate]) -
         shares, basis = bounded(examples, config), UNKNOWN
     total = sum(shares)
     weights = {part.client_id: share / total for part, share in zip(received, shares, strict=True)}
+    if any(part.staleness for part in received):
+        basis += STALE_TOO
     return replace(_with(round_, weights), weighting=basis)
 
 

@@ -107,6 +107,11 @@ class MailboxRepository:
         open_task = (tasks.c.id == task_id) & tasks.c.state.in_(sorted(OPEN))
         await self._connection.execute(update(tasks).where(open_task).values(moved_at=now))
 
+    async def offered(self, task_ids: Collection[str]) -> set[str]:
+        """Return which of some tasks, `MANY` at most, wait in the mailbox and were never taken."""
+        query = select(tasks.c.id).where(tasks.c.id.in_(task_ids), tasks.c.state == "offered")
+        return set((await self._connection.execute(query)).scalars())
+
     async def deliver(self, task: MailedTask, delivery: Delivery, now: float) -> None:
         """Record what the agent of a task that is locked has delivered. Raises `IllegalTransition`."""
         state = next_state(task.state, delivery.event)

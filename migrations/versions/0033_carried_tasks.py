@@ -28,6 +28,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("UPDATE participations SET status = 'skipped' WHERE status = 'carried'")  # a status that is new here
     op.drop_index("ix_participations_carried", table_name="participations")
     for column in COLUMNS:
         op.drop_column("participations", column)

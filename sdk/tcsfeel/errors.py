@@ -43,23 +43,39 @@ class SelectionInfeasible(TcsFeelError):
 
 
 class NotEnoughClients(SelectionInfeasible):
-    """Fewer clients can be selected than the policy's minimum. `out` lists the unavailable clients with reasons."""
+    """Fewer clients can be selected than the policy's minimum. `out` lists the unavailable clients with reasons.
+
+    `required` are those that have to be selected. Carried tasks, if there are some, make up the rest of the minimum.
+    """
 
     def __init__(
-        self, available: int, required: int, known: int, out: Reasons = (), counted: Sequence[str] = ()
+        self,
+        available: int,
+        required: int,
+        known: int,
+        out: Reasons = (),
+        counted: Sequence[str] = (),
+        *,
+        carried: int = 0,
     ) -> None:
         counts = f"{available} of {known} clients can be selected (healthy, admitted by their breaker, and free)"
-        super().__init__(
-            "; ".join([f"{counts}, but min_clients is {required}", *([listed(out, counted)] if out else [])])
-        )
+        least = f"min_clients is {required + carried}"
+        if carried:
+            least += f", of which {carried} {'is a carried task' if carried == 1 else 'are carried tasks'}"
+        super().__init__("; ".join([f"{counts}, but {least}", *([listed(out, counted)] if out else [])]))
         self.available = available
         self.required = required
         self.known = known
         self.out = tuple(out)
+        self.counted = tuple(counted)
 
     def naming(self, out: Reasons, counted: Sequence[str] = ()) -> "NotEnoughClients":
         """The same error, with the clients that could not be selected. `counted` are reasons that name no client."""
         return NotEnoughClients(self.available, self.required, self.known, out, counted)
+
+    def besides(self, carried: int) -> "NotEnoughClients":
+        """The same error of a round that has this many carried tasks besides the clients that it requires."""
+        return NotEnoughClients(self.available, self.required, self.known, self.out, self.counted, carried=carried)
 
 
 class BudgetTooSmall(SelectionInfeasible):

@@ -102,6 +102,10 @@ def test_errors_carry_what_they_are_about() -> None:
     out = (("a", "it is busy"),)
     assert short.naming(out).out == out
     assert str(short.naming(out)) == f"{short}; a: it is busy"
+    carried = short.naming(out, ["it is busy"]).besides(1)
+    assert (carried.required, carried.out) == (10, out)
+    assert "but min_clients is 11, of which 1 is a carried task; " in str(carried)
+    assert "but min_clients is 12, of which 2 are carried tasks" in str(short.besides(2))
     tight = refusals.BudgetTooSmall(0.5, 1.25, 3)
     assert (tight.budget, tight.cheapest, tight.clients, tight.out) == (0.5, 1.25, 3, ())
     assert tight.naming(out).out == out

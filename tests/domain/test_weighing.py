@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
-from app.domain.weighing import BY_STALENESS, UNKNOWN, discounted, weighed, weights_of
+from app.domain.weighing import BY_STALENESS, STALE_TOO, UNKNOWN, discounted, weighed, weights_of
 from tcsfeel.aggregation.balance import balanced
 from tcsfeel.selection.skew import believable_skew
 from tcsfeel.selection.types import Candidate
@@ -42,6 +42,19 @@ def test_an_update_of_rare_labels_weighs_more() -> None:
     assert 0.48 < c < 0.5 > a == pytest.approx(b)
     assert round_.weighting == "balanced by the labels of 3 clients"
     assert weights_of(round_) == pytest.approx([a, b, c])
+
+
+def test_what_the_weights_go_by_names_the_staleness_if_it_changed_them() -> None:
+    fresh = received(a=100, b=100)
+    parts = tuple(replace(part, staleness=int(part.client_id == "b")) for part in fresh.participations)
+    fleet = [client("a", None), client("b", None)]
+    round_ = weighed(replace(fresh, participations=parts), BALANCED, fleet)
+    assert round_.weighting == UNKNOWN + STALE_TOO
+    share = 1 / (1 + 2**0.5)
+    assert weights(round_)["b"] == pytest.approx(share)
+    assert weighed(fresh, BALANCED, fleet).weighting == UNKNOWN
+    known = weighed(replace(fresh, participations=parts), BALANCED, [client("a", [1, 1]), client("b", [1, 1])])
+    assert known.weighting == "balanced by the labels of 2 clients" + STALE_TOO
 
 
 def test_a_training_says_how_far_weights_may_go() -> None:

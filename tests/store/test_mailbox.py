@@ -175,3 +175,12 @@ async def test_a_glance_tells_when_the_bytes_of_an_open_task_moved(db: Database)
         found = await tx.mailbox.find(TASK.id)
     assert found is not None
     assert found.moved_at == NOW + 5
+
+
+async def test_those_are_found_that_were_never_taken(db: Database) -> None:
+    for name in "abc":
+        await offer(db, replace(TASK, id=f"t.1.{name}.fit", client_id=name))
+    await take(db, replace(TASK, id="t.1.b.fit"))
+    async with db.read() as tx:
+        assert await tx.mailbox.offered(["t.1.a.fit", "t.1.b.fit", "t.1.d.fit"]) == {"t.1.a.fit"}
+        assert await tx.mailbox.offered([]) == set()

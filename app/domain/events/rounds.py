@@ -166,7 +166,10 @@ class ParticipationEnded(OfParticipation):
     loss: Annotated[float | None, "the loss that the client reported"] = None
     accuracy: Annotated[float | None, "the accuracy that the client reported"] = None
     metrics: Annotated[Mapping[str, float] | None, "what the client reported besides the loss, by name"] = None
-    seconds: Annotated[float | None, "seconds from the first time that the client was given the task to the end"] = None
+    seconds: Annotated[
+        float | None,
+        "seconds from the first time that the client was given the task to the end; of a carried task, in this round",
+    ] = None
     relay: Annotated[str | None, "the client that relayed the update, in a mean with others"] = None
     begun_in: Annotated[int | None, "the round in which its task began, if it was carried from that round"] = None
     base_model: Annotated[str | None, "the SHA-256 of the model that a carried task began with"] = None

@@ -57,6 +57,9 @@ class EarlyEnds:
             round_ = await self._ledger.abandoned(lease, round_, reason, spent.fit, at_fault=False, carry=False)
         with contextlib.suppress(OSError):  # what is left of its spool is swept later
             await self.call_off(round_)
+        known = self._ledger.known(lease)
+        tasks, known.called_off = known.called_off, {}
+        await self.call_off_carried(tasks)
         return round_
 
     async def leave(self, training: Training, round_: Round) -> None:

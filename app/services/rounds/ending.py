@@ -10,7 +10,7 @@ from types import MappingProxyType
 import structlog
 
 from app.clock import Clock
-from app.domain.carrying import TRAINING_ENDED, carried, may_be_carried
+from app.domain.carrying import TRAINING_ENDED, carried, may_be_carried, task_of
 from app.domain.events.rounds import doubt_of, end_of, end_of_part
 from app.domain.events.trainings import change_of
 from app.domain.lateness import excuse, skipped
@@ -99,10 +99,15 @@ class RoundEnding:
     async def _kept(
         self, tx: Transaction, round_: Round, stragglers: Sequence[Participation], runs: Mapping[str, TaskRun]
     ) -> frozenset[str]:
-        """Return the clients that keep their tasks."""
+        """Return the clients that keep their tasks. One that has not asked for its task yet has none to keep."""
         policy = (await tx.trainings.get(round_.training_id)).config.in_round(round_.number).round_policy
-        kept = (part.client_id for part in stragglers if may_be_carried(policy, round_, part, runs[part.client_id]))
-        return frozenset(kept)
+        kept = {
+            task_of(part, round_.training_id, round_.number): part.client_id
+            for part in stragglers
+            if may_be_carried(policy, round_, part, runs[part.client_id])
+        }
+        untaken = await tx.mailbox.offered(kept) if kept else set()
+        return frozenset(client_id for task, client_id in kept.items() if task not in untaken)
 
     async def close(
         self, tx: Transaction, round_: Round, event: RoundEvent, goal: Goal, before: Completed | None = None

@@ -1,7 +1,7 @@
 """What the tasks of one phase of a round have in common."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.domain.clients import Client
 from app.domain.failures import Failure
@@ -136,6 +136,10 @@ class Phase:
         if self.present is None:
             return update
         return moved(place, update, self.model, self.present, self.config.statistics)
+
+    def over(self, client_id: str) -> None:
+        """Note that a client's task has ended without an update that counts."""
+        self.runs[client_id] = replace(self.runs.get(client_id, TaskRun()), over=True)
 
     async def drop(self, client_id: str) -> None:
         """Remove what a client sent: nobody wants it."""

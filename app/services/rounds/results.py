@@ -56,11 +56,13 @@ class Results:
         """
         seen = Observation(slow=outcome.run.slow, bandwidth=outcome.run.bandwidth)
         if (came := outcome.result) is None:
+            phase.over(client.id)
             return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
         try:
             check = partial(self._files.check, phase, client, came)
             update, norm, sketch = check() if phase.is_small(client.id, came) else await in_thread("checks", check)
         except UpdateRejected as error:
+            phase.over(client.id)  # before it counts against the client, which is not to happen in two rounds
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             return replace(part, status="rejected", reason=str(error)), seen
         result = update.result

@@ -130,7 +130,7 @@ class Selecting:
             )
         except NotEnoughClients as error:
             if places < max(1, policy.min_clients):
-                raise
+                raise error.besides(places) from error
             out = [Skipped(client_id, reason) for client_id, reason in error.out]
             return fleet, nobody(training.config.selection.strategy, out)  # the carried tasks are a round of their own
         known_clients = {client.id: client for client in fleet.clients}

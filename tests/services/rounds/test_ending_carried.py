@@ -20,7 +20,8 @@ from tests.services.rounds.phases import phase
 from tests.services.rounds.stored import begun, client_of, told
 from tests.services.rounds.test_carrying import carrying, one_late
 from tests.services.rounds.test_ending import SILENT, Desk
-from tests.store.samples import a_round, training, version
+from tests.store.samples import NOW, a_round, training, version
+from tests.store.test_mailbox import TASK as OFFERED
 
 POLICY = RoundPolicy(stragglers="carry", max_staleness=2)
 
@@ -38,6 +39,21 @@ async def late(desk: Desk) -> None:
         skipped = await desk.ending.skip_outstanding(tx, round_, "too late", {"b": SILENT}, carry=True)
     assert skipped is not None
     assert [(part.status, part.reason) for part in skipped.participations] == [("received", None), ("carried", CARRIED)]
+
+
+@pytest.mark.parametrize(("taken", "status"), [(False, "skipped"), (True, "carried")])
+async def test_an_agent_that_pulls_keeps_only_a_task_that_it_has_asked_for(
+    desk: Desk, taken: bool, status: str
+) -> None:
+    round_ = await begun(desk.db, {"a": "received", "b": "training"}, goal=2)
+    async with desk.db.begin() as tx:
+        await tx.trainings.configure(training(config=TrainingConfig(name="test", round_policy=POLICY)))
+        task = await tx.mailbox.offer(replace(OFFERED, id="t.1.b.fit", client_id="b"))
+        if taken:
+            await tx.mailbox.take(task, NOW, size=100, call="", seconds=59.0, digest="d" * 64)
+        skipped = await desk.ending.skip_outstanding(tx, round_, "too late", {"b": SILENT}, carry=True)
+    assert skipped is not None
+    assert skipped.participations[1].status == status
 
 
 async def test_a_carried_task_is_taken_into_a_round_once(desk: Desk) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.domain.carrying import BASE_GONE, CARRIES_NO_MORE, DOWN
+from app.domain.carrying import BASE_GONE, CARRIES_NO_MORE, DOWN, TRAINING_ENDED
 from app.domain.clients import ClientStatus
+from app.services.rounds.open_tasks import OpenTasks
 from app.services.rounds.phases import Phases
 from app.store.leases import Lease
 from tests.clocks import FakeClock
@@ -172,4 +173,29 @@ async def test_a_round_that_is_given_up_carries_nothing_on(
         second = await running.round(training_id, 2)
         assert (second.status, parts(second)["d"].status) == ("abandoned", "skipped")
         assert await open_tasks(running, training_id) == []
+        await until(lambda: has_forgotten(running, "d"))
+
+
+async def test_agents_are_told_if_the_last_round_is_given_up_before_it_is_planned(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, trainers = FakeClock(), four()
+    async with plane(tmp_path, database_url, trainers, clock=clock) as running:
+        training_id = await running.create(max_rounds=2, **carrying())
+        await one_late(running, clock, training_id)
+
+        async def broken(*_: object, **__: object) -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(OpenTasks, "divided", broken)
+        await running.system.trainings.start(training_id)
+
+        async def is_over() -> bool:
+            await running.drive()
+            clock.advance(5.0)
+            return not await has_status(running, training_id, "running")
+
+        await until(is_over)
+        part = parts(await running.round(training_id, 1))["d"]
+        assert (part.status, part.reason) == ("skipped", TRAINING_ENDED)
         await until(lambda: has_forgotten(running, "d"))

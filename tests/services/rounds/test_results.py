@@ -23,6 +23,7 @@ async def test_an_answer_that_is_missing_is_no_mean_and_no_update(sqlite_url: st
             await results.measured(this, part, client, gone),
         ):
             assert (ended.status, ended.reason) == ("failed", "gone")
+        assert this.runs["a"].over  # and is not carried into another round
         assert figures(TaskResult(num_examples=3, loss=0.5, accuracy=0.25)) == {
             "num_examples": 3, "loss": 0.5, "accuracy": 0.25, "metrics": {"accuracy": 0.25},
         }  # fmt: skip
