@@ -53,6 +53,13 @@ def test_a_carried_task_is_that_of_the_round_in_which_it_began(spool: ModelStore
     assert update.packed.parameters()["w"].tolist() == [1.5, 1.5, 1.5]
 
 
+def test_that_a_task_is_over_is_noted_beside_what_it_has_cost(spool: ModelStore) -> None:
+    value = phase(spool, runs={"a": TaskRun(attempts=2)})
+    value.over("a")
+    value.over("b")
+    assert value.runs == {"a": TaskRun(attempts=2, over=True), "b": TaskRun(over=True)}
+
+
 def test_a_measurement_is_asked_for_in_full(spool: ModelStore) -> None:
     assert phase(spool).uploads == BOTH
     value = phase(spool, kind="evaluate")
