@@ -37,6 +37,7 @@ from app.services.fleet.health import HealthProber
 from app.services.fleet.inquiries import Inquiry
 from app.services.fleet.outcomes import Outcomes
 from app.services.fleet.roster import LatestRoster
+from app.services.rounds.carried_retention import CarriedRetention
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.selections import Selections
 from app.services.rounds.waits import RoundWaits
@@ -234,6 +235,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
             AuditRetention(coordinator_db, settings.audit),
             InvitationRetention(coordinator_db, clock, days=settings.limits.invitation_days),
             MailboxRetention(coordinator_db, clock),
+            CarriedRetention(coordinator_db, rounds.ending, rounds.early_ends, clock),
             retention,
         ),
         feed=EventFeed(db, places=settings.limits.streams, note=metrics.event_readers.set),

@@ -36,6 +36,7 @@ CARRIES_NO_MORE = "the training no longer carries the tasks of stragglers"
 DOWN = "it was down before its task had ended"
 ISOLATED = "it was isolated before its task had ended"
 REMOVED = "it was removed before its task had ended"
+EXPIRED = "its training was paused for longer than its agent keeps the task"
 BASE_GONE = "the server no longer has the model that its task began with"
 HAS_A_NEWER_ONE = "it has a newer task of this training"
 
@@ -173,6 +174,14 @@ def free_places(policy: SelectionPolicy, carried_tasks: int) -> SelectionPolicy:
         min_clients=max(1, policy.min_clients - carried_tasks),
         max_clients=max(1, policy.max_clients - carried_tasks),
     )
+
+
+def has_expired(one: Carried, policy: RoundPolicy, now: float) -> bool:
+    """Tell whether the agent of an open carried task keeps it no longer, at `now` (unix seconds).
+
+    The round that it was carried out of ended no later than its deadline, and a task has `seconds_more` beyond that.
+    """
+    return now - (one.part.finished_at or 0.0) > (1 + policy.max_staleness) * policy.deadline_seconds
 
 
 def busy_reason(one: Carried) -> str:

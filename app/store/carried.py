@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.carrying import Carried
 from app.domain.rounds import ENDED, OUTSTANDING
 from app.store.round_rows import participation_of
-from app.store.tables import participations, rounds
+from app.store.tables import participations, rounds, trainings
 
 _PARTS = participations.c
 
@@ -23,6 +23,13 @@ _BASES_OF_TAKEN_IN = (
     select(_PARTS.base_model)
     .join_from(participations, rounds)
     .where(_OF, _PARTS.status.in_({*OUTSTANDING, "received"}), rounds.c.status.not_in(ENDED))
+)
+_RESTING = (
+    select(_PARTS.training_id)
+    .join_from(participations, trainings, _PARTS.training_id == trainings.c.id)
+    .where(OPEN_CARRIED, trainings.c.status != "running")
+    .distinct()
+    .order_by(_PARTS.training_id)
 )
 _TAKE_IN = update(participations).where(_OF, OPEN_CARRIED).values(carried_to=bindparam("into"))
 _END = (
@@ -56,6 +63,10 @@ class CarriedRepository:
             names = (await self._connection.execute(query, {"of_training": training_id})).scalars()
             found |= {name for name in names if name is not None}
         return found
+
+    async def resting(self) -> list[str]:
+        """Read the trainings that do not run and have open carried tasks."""
+        return list((await self._connection.execute(_RESTING)).scalars())
 
     async def take_in(self, training_id: str, to: int) -> int:
         """Write that the open tasks of a training have gone on into a round. Returns how many they are."""

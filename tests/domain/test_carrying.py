@@ -24,6 +24,7 @@ from app.domain.carrying import (
     discount,
     divided,
     free_places,
+    has_expired,
     may_be_carried,
     seconds_more,
     taken_in,
@@ -126,6 +127,11 @@ def test_the_task_of_a_client_that_cannot_work_ends(client: Client | None, left:
     one = Carried(3, replace(PART, begun_in=3))
     clients = {} if client is None else {"a": client}
     assert divided(CARRY, [one], clients) == (([one], []) if left is None else ([], [Leaving(one, *left)]))
+
+
+def test_a_task_expires_when_no_agent_keeps_it_any_more() -> None:
+    one = Carried(3, replace(PART, finished_at=1000.0))  # the round, and two rounds more of 100 s each
+    assert [has_expired(one, CARRY, now) for now in (1000.0, 1300.0, 1300.5)] == [False, False, True]
 
 
 def test_the_newest_of_several_tasks_of_one_client_goes_on() -> None:

@@ -37,6 +37,16 @@ async def test_only_open_ones_of_the_training_are_found_and_their_clients_are_bu
         assert await tx.rounds.busy_clients(except_training="t") == {"u"}
 
 
+async def test_trainings_with_open_ones_that_do_not_run_are_found(db: Database) -> None:
+    await added(db)
+    async with db.begin() as tx:
+        assert await tx.carried.resting() == ["t", "u"]
+        await tx.trainings.put(training("u", status="running"))
+        assert await tx.carried.resting() == ["t"]
+        await tx.carried.take_in("t", 2)
+        assert await tx.carried.resting() == []
+
+
 async def test_one_that_a_round_takes_in_is_not_open_any_more(db: Database) -> None:
     await added(db)
     async with db.begin() as tx:
