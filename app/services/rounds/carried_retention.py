@@ -1,19 +1,20 @@
-"""End carried tasks of trainings that do not run, once their agents no longer keep them.
+"""End carried tasks of trainings that do not run, if nothing comes of them any more.
 
 A training that is paused carries its tasks on when it is resumed, and until then their clients are busy. But agents
-drop a task when its time is over, so from then on nothing would come of the wait.
+drop a task when its time is over, so from then on nothing would come of the wait. A training that has ended needs none
+of its tasks. It has ended most of them, but not more than one transaction may.
 """
 
 import structlog
 
 from app.clock import Clock
-from app.domain.carrying import EXPIRED, Leaving, has_expired
+from app.domain.carrying import EXPIRED, TRAINING_ENDED, Leaving, has_expired
 from app.domain.errors import NotFound
+from app.domain.trainings import STOPPED
+from app.services.rounds.carrying import ENDED_TOGETHER
 from app.services.rounds.early_ends import EarlyEnds
 from app.services.rounds.ending import RoundEnding
 from app.store.database import Database
-
-TOGETHER = 200  # tasks that end in one transaction: some 50 ms
 
 log = structlog.get_logger(__name__)
 
@@ -28,12 +29,12 @@ class CarriedRetention:
         self._clock = clock
 
     async def tick(self) -> None:
-        """End what has expired, and tell the agents."""
+        """End what has expired or is not needed, and tell the agents."""
         async with self._db.read() as tx:
             resting = await tx.carried.resting()
         for training_id in resting:
             while ended := await self._end(training_id):
-                log.info("carried tasks have expired", training=training_id, clients=sorted(ended))
+                log.info("carried tasks have ended without a round", training=training_id, clients=sorted(ended))
                 await self._early_ends.call_off_carried(ended)
 
     async def _end(self, training_id: str) -> dict[str, str]:
@@ -45,9 +46,11 @@ class CarriedRetention:
                 return {}
             if training.status == "running":
                 return {}
+            if training.status in STOPPED:
+                return await self._ending.carrying.end_all(tx, training_id, TRAINING_ENDED)
             expired = [
                 Leaving(one, EXPIRED)
                 for one in await tx.carried.open(training_id)
                 if has_expired(one, training.config.in_round(one.round).round_policy, self._clock.now())
             ]
-            return await self._ending.carrying.end(tx, training_id, expired[:TOGETHER])
+            return await self._ending.carrying.end(tx, training_id, expired[:ENDED_TOGETHER])

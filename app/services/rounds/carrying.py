@@ -13,6 +13,8 @@ from app.metrics import Metrics
 from app.services.rounds.record import TrackRecord
 from app.store.transaction import Transaction
 
+ENDED_TOGETHER = 200  # tasks a transaction: some 50 ms
+
 
 class Carrying:
     """Moves tasks from one round into the next."""
@@ -39,8 +41,11 @@ class Carrying:
         return tuple(found)
 
     async def end_all(self, tx: Transaction, training_id: str, reason: str) -> dict[str, str]:
-        """End the open carried tasks of a training that goes on no more. Returns their ids by client."""
-        open_ones = await tx.carried.open(training_id)
+        """End the open carried tasks of a training that goes on no more. Returns their ids by client.
+
+        It ends `ENDED_TOGETHER` at most, so that the training's row is not held for long. Housekeeping ends the rest.
+        """
+        open_ones = (await tx.carried.open(training_id))[:ENDED_TOGETHER]
         return await self.end(tx, training_id, [Leaving(one, reason) for one in open_ones])
 
     async def end(self, tx: Transaction, training_id: str, leaving: Sequence[Leaving]) -> dict[str, str]:

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 
 from app.domain.carrying import Carried, Leaving, divided
 from app.domain.trainings import Training
-from app.services.rounds.carrying import Carrying
+from app.services.rounds.carrying import ENDED_TOGETHER, Carrying
 from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.participants import Participants
 from app.store.leases import Lease
 from app.store.transaction import Transaction
-
-ENDED_TOGETHER = 200  # tasks a transaction: some 50 ms
 
 
 class OpenTasks:

@@ -12,6 +12,7 @@ import pytest
 from app.domain.carrying import CARRIED, DOWN, TOO_OLD, TRAINING_ENDED, Leaving
 from app.domain.rounds import Participation
 from app.domain.trainings import RoundPolicy, TrainingConfig
+from app.services.rounds.carrying import ENDED_TOGETHER
 from app.store.database import Database
 from app.store.model_store import ModelStore
 from tests.clocks import FakeClock
@@ -103,6 +104,14 @@ async def test_all_tasks_of_a_training_end_without_blame(desk: Desk) -> None:
         assert await desk.ending.carrying.end_all(tx, "t", TRAINING_ENDED) == {"b": "t.1.b.fit"}
         assert await desk.ending.carrying.end_all(tx, "t", TRAINING_ENDED) == {}
     assert (await client_of(desk.db, "b")).measured.reliability is None
+
+
+async def test_many_tasks_end_in_several_transactions(desk: Desk) -> None:
+    names = [f"c{number:03}" for number in range(ENDED_TOGETHER + 1)]
+    await begun(desk.db, dict.fromkeys(names, "carried"))
+    for expected in (names[:-1], names[-1:], []):
+        async with desk.db.begin() as tx:
+            assert sorted(await desk.ending.carrying.end_all(tx, "t", TRAINING_ENDED)) == expected
 
 
 async def test_a_training_that_has_no_round_left_ends_its_carried_tasks(desk: Desk) -> None:
