@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from app.domain.rounds import Participation, Round
+from app.domain.summaries import summaries, target_doubt
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation.goals import Goal
-from tcsfeel.aggregation.measurements import summaries, target_doubt
 from tcsfeel.aggregation.updates import UpdateFacts
 from tcsfeel.wire.tasks import ACCURACY, LOSS, TaskResult
 

@@ -24,9 +24,9 @@ from typing import Literal
 import numpy as np
 
 from app.domain.errors import IllegalTransition
+from app.domain.summaries import Summary, TargetDoubt
 from app.domain.trainings import RoundPolicy, Training, TrainingConfig
 from tcsfeel.aggregation.goals import Goal
-from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
 from tcsfeel.text import LONGEST, listed, plain
 from tcsfeel.wire.tasks import EncodingName, Scalar, TaskKind

@@ -11,9 +11,9 @@ from sqlalchemy import Row, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.rounds import KINDS, Evidence, Participation, Round
+from app.domain.summaries import Summary, TargetDoubt
 from app.store.reading import SHORT, Walk, read
 from app.store.tables import participations
-from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
 from tcsfeel.wire.tasks import Scalar, TaskKind
 

@@ -6,9 +6,9 @@ import pytest
 
 from app.domain.measurements import lacking, measured, reported
 from app.domain.rounds import Participation, Round
+from app.domain.summaries import TargetDoubt
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation.goals import Goal
-from tcsfeel.aggregation.measurements import TargetDoubt
 from tcsfeel.aggregation.updates import UpdateFacts
 from tcsfeel.wire.tasks import TaskResult
 

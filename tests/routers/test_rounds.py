@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from app.domain.rounds import Evidence, Participation, Round, next_round
+from app.domain.summaries import Summary
 from app.store.selections import packed
-from tcsfeel.aggregation.measurements import Summary
 from tcsfeel.selection.types import Chosen, Plan, Selection, Skipped
 from tests.api import Api, assert_problem
 from tests.routers.samples import end

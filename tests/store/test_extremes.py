@@ -7,9 +7,10 @@ import pytest
 from app.domain.clients import Client, Measured, Profile
 from app.domain.events.rounds import end_of, end_of_part
 from app.domain.rounds import Participation
+from app.domain.summaries import summaries
 from app.domain.trainings import TrainingConfig
 from app.store.database import Database
-from tcsfeel.aggregation import UpdateFacts, summaries, update_quality
+from tcsfeel.aggregation import UpdateFacts, update_quality
 from tcsfeel.selection.sketches import SIZE
 from tcsfeel.wire.tasks import LARGEST_LOSS, MOST_EXAMPLES, MOST_SECONDS, TaskResult, read_result, result_metadata
 from tests.store.samples import a_round, client, training

@@ -6,10 +6,10 @@ from typing import Any
 from alembic import command
 from sqlalchemy import Connection, text
 
+from app.domain.summaries import TargetDoubt
 from app.store import migrations
 from app.store.database import Database
 from tcsfeel.aggregation.goals import Goal
-from tcsfeel.aggregation.measurements import TargetDoubt
 
 TRAINING = (
     "INSERT INTO trainings (id, config, status, current_round, accuracy, best_accuracy, failed_in_row, next_round_at,"

@@ -9,9 +9,9 @@ from sqlalchemy.exc import IntegrityError
 from app.domain.errors import NotFound
 from app.domain.rounds import ENDED, OUTSTANDING, Evidence, Participation, ParticipationStatus, Round, RoundStatus
 from app.domain.selections import PastSelection
+from app.domain.summaries import Summary, TargetDoubt
 from app.store.database import Database
 from app.store.reading import Part
-from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
 from tests.lag import turns
 from tests.store.samples import NOW, a_round, training, unsaid

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from app.domain.events.event import Event, Subject
 from app.domain.rounds import Participation, ParticipationStatus, Round
-from tcsfeel.aggregation.measurements import TargetDoubt
+from app.domain.summaries import TargetDoubt
 from tcsfeel.wire.tasks import TaskKind
 
 

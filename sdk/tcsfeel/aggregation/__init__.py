@@ -3,13 +3,12 @@
 `updates` checks updates before they are aggregated. `mean` and `robust` combine them, and `weights` limits the weight
 of each. `server` makes the new model from the combined updates, and leaves out the tensors that `statistics` names. All
 of these work in the blocks that `blocks` reads, and `rules` applies a training's configuration. `norms` finds updates
-that are too large for a mean, and `measurements` combines the measurements of clients.
+that are too large for a mean.
 """
 
 from tcsfeel.aggregation.blocks import Updates
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.aggregation.mean import WEIGHTS
-from tcsfeel.aggregation.measurements import summaries, target_doubt
 from tcsfeel.aggregation.norms import check_norm, length, longest, outliers
 from tcsfeel.aggregation.robust import shortage, usual_byzantine
 from tcsfeel.aggregation.rules import ROBUST, NextModel, next_model
@@ -41,8 +40,6 @@ __all__ = [
     "next_model",
     "outliers",
     "shortage",
-    "summaries",
-    "target_doubt",
     "update_quality",
     "usual_byzantine",
 ]

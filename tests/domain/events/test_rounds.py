@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.events.rounds import ParticipationSkipped, doubt_of, end_of, end_of_part, planned_of
 from app.domain.rounds import ENDED, Participation, ParticipationStatus
-from tcsfeel.aggregation.measurements import TargetDoubt
+from app.domain.summaries import TargetDoubt
 from tcsfeel.wire.tasks import TaskKind
 from tests.store.samples import a_round
 

@@ -6,6 +6,7 @@ import pytest
 
 from app.domain.errors import IllegalTransition
 from app.domain.rounds import Participation, RoundStatus
+from app.domain.summaries import TargetDoubt
 from app.domain.tasks import TaskRun
 from app.metrics import Metrics
 from app.services.fleet.roster import LatestRoster
@@ -16,7 +17,6 @@ from app.services.rounds.record import TrackRecord
 from app.services.tasks.breakers import Breakers
 from app.store.database import Database
 from tcsfeel.aggregation.goals import Goal
-from tcsfeel.aggregation.measurements import TargetDoubt
 from tests.clocks import FakeClock
 from tests.services.fakes import Highest, metrics
 from tests.services.rounds.stored import begun, client_of, told

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.summaries import summaries
 from app.domain.trainings import TrainingConfig
-from tcsfeel.aggregation import UpdateFacts, summaries
+from tcsfeel.aggregation import UpdateFacts
 from tcsfeel.aggregation.weights import bounded, mean_of, usual_share
 from tests.depth import tries
 

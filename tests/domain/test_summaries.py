@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcsfeel.aggregation import Goal, UpdateFacts, summaries, target_doubt
+from app.domain.summaries import MOST_SUMMARIES, Summary, TargetDoubt, summaries, target_doubt
+from tcsfeel.aggregation import Goal, UpdateFacts
 from tcsfeel.aggregation.config import AggregationConfig
-from tcsfeel.aggregation.measurements import MOST_SUMMARIES, Summary, TargetDoubt
 from tests.depth import tries
 
 CONFIG = AggregationConfig()
