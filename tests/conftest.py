@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 import structlog
+from hypothesis import settings
 from sqlalchemy.engine import make_url
 
 from app.store import migrations
@@ -34,6 +35,10 @@ CORE = [
         "tcsfeel/wire",
     )
 ]
+
+# An example may take any time: machines are busy.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 # structlog's default draws the local variables of a traceback, as far down as they go: seconds of a busy event loop for
 # each error, and minutes where the lines are traced.
