@@ -7,7 +7,7 @@ task takes a turn, and each pass of the loop gives a few of them, to one party a
 
 Calls to the API become ready together as well, for example when a fleet sends its heartbeats or when strangers attack,
 and would hold up the rounds. They take turns, too (`CallTurns`): callers that have shown a key over their connection
-come first, and strangers use what is left of the loop's time.
+come first, and strangers use what is left of the loop's time, as long as they do not have to queue for long.
 """
 
 import asyncio

@@ -90,7 +90,7 @@ def seconds(dataset: Dataset, data: str, policy: RoundPolicy, seed: int, target:
             _Task(client, number, model, Model(*(layer[place] for layer in updates)), now + float(took[place]))
             for place, client in enumerate(chosen)
         ]
-        now = _end(policy, [task.arrives for task in flying], now)
+        now = _end(policy, [task.arrives for task in flying], len(chosen), now)
         came = [task for task in flying if task.arrives <= now]
         model = _combined(model, came, [len(parts[task.client]) for task in came], number)
         flying = [task for task in flying if task.arrives > now and _is_carried(policy, task, number)]
@@ -99,10 +99,10 @@ def seconds(dataset: Dataset, data: str, policy: RoundPolicy, seed: int, target:
     return float("inf")
 
 
-def _end(policy: RoundPolicy, arrivals: Sequence[float], began: float) -> float:
-    """Return when a round goes on whose updates arrive at these times."""
+def _end(policy: RoundPolicy, arrivals: Sequence[float], selected: int, began: float) -> float:
+    """Return when a round goes on whose updates arrive at these times, those of `selected` clients among them."""
     count = len(arrivals)
-    wanted = {"goal": goal_count(count, policy), "quorum": quorum_count(count, policy)}
+    wanted = {"goal": goal_count(count, policy), "quorum": quorum_count(selected, policy)}
     now, deadline = began, began + policy.deadline_seconds
     while True:
         came = [max(began, at) for at in arrivals if at <= now]

@@ -148,6 +148,8 @@ def sphinx(source: Path, site: Path, python: str = sys.executable) -> int:
 def main() -> None:
     """Build the site into the directory that is named, or into build/site."""
     site = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "site").resolve()
+    if site.exists() and any(site.iterdir()) and not (site / "objects.inv").exists():
+        sys.exit(f"{site} has files, and is no site that was built before: name a new directory")
     source = site.parent / f"{site.name}-pages"
     lay_out(source)
     sys.exit(sphinx(source, site))

@@ -80,7 +80,7 @@ def _system_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     """
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SSL_CERT_FILE", str(Authority(tmp_path_factory.mktemp("authorities")).ca))
-        patched.delenv("SSL_CERT_DIR", raising=False)
+        patched.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("no_authorities")))
         yield
 
 

@@ -34,6 +34,14 @@ def test_links_lead_to_the_places_of_the_site(tmp_path: Path) -> None:
     ).read_bytes()
 
 
+def test_a_directory_with_other_files_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").write_text("precious")
+    monkeypatch.setattr("sys.argv", ["site.py", str(tmp_path)])
+    with pytest.raises(SystemExit, match="name a new directory"):
+        site.main()
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
 def test_a_link_to_a_file_that_is_missing_stops_the_build(tmp_path: Path) -> None:
     page = ROOT / "docs" / "rounds.md"
     broken = tmp_path / "rounds.md"

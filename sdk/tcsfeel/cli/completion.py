@@ -1,5 +1,6 @@
 """What shells offer for an id: those that the control plane knows. If it does not answer soon, they offer nothing."""
 
+import re
 from collections.abc import Callable
 from itertools import islice
 
@@ -9,7 +10,10 @@ from click.shell_completion import CompletionItem
 from tcsfeel.text import plain
 
 MOST = 1000
+"""How many ids of the server are looked at, and offered if they fit."""
 SECONDS = 2.0
+"""How long each call of the API may take."""
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")  # shells put what is offered into a line that is run
 Offers = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
@@ -28,7 +32,8 @@ def _ids(where: str, described: str) -> Offers:
         except click.ClickException:  # a message would be printed into the line that is being typed
             return []
         ids = [(str(item.get("id")), item.get(described)) for item in found if isinstance(item, dict)]
-        return [CompletionItem(one, help=plain(str(text))) for one, text in ids if one.startswith(begun)]
+        fitting = [(one, text) for one, text in ids if _SAFE.fullmatch(one) and one.startswith(begun)]
+        return [CompletionItem(one, help=plain(str(text))) for one, text in fitting]
 
     return offer
 

@@ -4,10 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
+import click
 import pytest
 
+from tcsfeel.cli import cli
+from tcsfeel.cli.completion import training_ids
 from tests.tcsfeel.cli.federation import Federation
 
 BIN = Path(sys.executable).parent
@@ -56,6 +61,25 @@ def test_shells_complete_commands_choices_and_ids(federation: Federation, tmp_pa
 @pytest.mark.parametrize("server", ["http://127.0.0.1:9", "not a URL"])
 def test_nothing_is_offered_or_printed_if_the_control_plane_does_not_answer(server: str, tmp_path: Path) -> None:
     assert offered("bash", "tcsfeel watch 3", tmp_path, TCSFEEL_SERVER=server, TCSFEEL_KEY="any") == []
+
+
+def test_ids_that_a_shell_would_run_are_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = ["x;$(reboot)", "a b", "-x", "x\ndir,y", "\x1b[2J"]
+
+    class Answers:
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def each(self, _where: str) -> Iterator[dict[str, str]]:
+            return iter([{"id": one, "name": one} for one in [*wrong, "edge-1", "_2.b"]])
+
+    monkeypatch.setattr("tcsfeel.cli.connection.Connection", lambda *_: Answers())
+    context = click.Context(cli.get_command(click.Context(cli), "pause") or cli)
+    context.params = {"server": "http://127.0.0.1:9", "key": "any"}
+    offered_ids = [one.value for one in training_ids(context, click.Argument(["id"]), "")]
+    assert offered_ids == ["edge-1", "_2.b"]
 
 
 def test_nothing_is_offered_or_printed_without_a_key(tmp_path: Path) -> None:
