@@ -102,7 +102,11 @@ def seconds(dataset: Dataset, data: str, policy: RoundPolicy, seed: int, target:
 def _end(policy: RoundPolicy, arrivals: Sequence[float], selected: int, began: float) -> float:
     """Return when a round goes on whose updates arrive at these times, those of `selected` clients among them."""
     count = len(arrivals)
-    wanted = {"goal": goal_count(count, policy), "quorum": quorum_count(selected, policy)}
+    wanted = {
+        "goal": goal_count(count, policy),
+        "quorum": quorum_count(selected, policy),
+        "early": quorum_count(count, policy),
+    }
     now, deadline = began, began + policy.deadline_seconds
     while True:
         came = [max(began, at) for at in arrivals if at <= now]

@@ -23,6 +23,7 @@ def judge(
     quorum: int,
     deadline: float,
     grace_seconds: float,
+    early: int | None = None,
 ) -> Verdict:
     """Decide whether a round has enough answers.
 
@@ -31,16 +32,17 @@ def judge(
         arrivals: when each usable answer came in, unix seconds.
         outstanding: how many may still come.
         goal: how many are enough at once.
-        quorum: how many are enough after the grace period or at the deadline.
+        quorum: how many are enough at the deadline, or if no more can come.
         deadline: unix seconds.
-        grace_seconds: how long the round waits for stragglers once it has its quorum.
+        grace_seconds: how long the round waits for stragglers once it has enough for an early end.
+        early: how many are enough for an early end, after the grace period; at least the quorum, which it is if None.
     """
-    received = len(arrivals)
+    received, early = len(arrivals), max(quorum, early or 0)
     if received >= goal:
         return Verdict("proceed")
     if outstanding == 0 or now >= deadline:
         return Verdict("proceed" if received >= quorum else "abandon")
-    if received < quorum:
+    if received < early:
         return Verdict("wait", deadline)
-    patience_ends = min(deadline, sorted(arrivals)[quorum - 1] + grace_seconds)
+    patience_ends = min(deadline, sorted(arrivals)[early - 1] + grace_seconds)
     return Verdict("proceed") if now >= patience_ends else Verdict("wait", patience_ends)

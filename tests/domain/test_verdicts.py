@@ -43,6 +43,25 @@ def test_without_grace_the_quorum_is_enough() -> None:
     assert kind == Verdict("proceed")
 
 
+@pytest.mark.parametrize(
+    ("now", "arrivals", "verdict"),
+    [
+        (20.0, [1.0, 2.0], Verdict("wait", 100.0)),  # the quorum is no early end
+        (20.0, [1.0, 2.0, 15.0], Verdict("wait", 25.0)),
+        (25.0, [1.0, 2.0, 15.0], Verdict("proceed")),
+        (100.0, [1.0, 2.0], Verdict("proceed")),  # at the deadline the quorum is enough
+        (100.0, [1.0], Verdict("abandon")),
+    ],
+)
+def test_an_early_end_may_take_more_answers_than_the_deadline(
+    now: float, arrivals: list[float], verdict: Verdict
+) -> None:
+    found = judge(
+        now=now, arrivals=arrivals, outstanding=3, goal=5, quorum=2, early=3, deadline=100.0, grace_seconds=10.0
+    )
+    assert found == verdict
+
+
 @given(
     st.floats(0, 200), st.lists(st.floats(0, 100), max_size=6), st.integers(0, 6), st.integers(1, 6), st.integers(1, 6)
 )

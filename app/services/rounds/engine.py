@@ -24,6 +24,7 @@ from app.domain.rounds import (
     Round,
     evaluation_seconds,
     of_round,
+    quorum_count,
     quorum_of,
     too_few_updates,
 )
@@ -145,6 +146,7 @@ class RoundEngine:
             quorum=quorum_of(round_, policy),
             deadline=phase.deadline,
             grace_seconds=policy.grace_seconds,
+            early=quorum_count(len(round_.participations), policy),
             hurry=partial(self._ledger.settling.hurry, lease, round_, "fit"),
         )
         if not enough:

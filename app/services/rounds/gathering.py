@@ -22,6 +22,7 @@ async def gather(
     quorum: int,
     deadline: float,
     grace_seconds: float,
+    early: int | None = None,
     hurry: Callable[[], Awaitable[None]] = _nothing,
 ) -> bool:
     """Run `jobs` until there is a verdict, and cancel the rest. Returns True if the round goes on with these answers.
@@ -50,6 +51,7 @@ async def gather(
                 quorum=quorum,
                 deadline=deadline,
                 grace_seconds=grace_seconds,
+                early=early,
             )
             if verdict.action != "wait":
                 return verdict.action == "proceed"
