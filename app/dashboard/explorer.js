@@ -21,7 +21,9 @@ export class Explorer {
 	#start = null; // the training whose choice is the present one
 	#present = null; // its plan
 	#moved = {}; // what was moved, by field of the rules
-	#asked = 0;
+	#asked = 0; // the number of the newest plan
+	#begun = 0; // the number of the newest beginning
+	#wanted; // the id of the training that it begins with
 	#timer = null;
 
 	constructor(app) {
@@ -29,39 +31,61 @@ export class Explorer {
 		this.panel = new Panel("Selection explorer");
 		this.element = this.panel.element;
 		this.result = new Panel(null);
-		this.controls = h("div", {});
+		this.controls = h("fieldset", { class: "bare", "aria-label": "What the strategy goes by" });
 	}
 
 	async refresh(trainings) {
 		const { api } = this.app;
 		this.#trainings = [...trainings, DEFAULT];
-		if (this.#strategies !== null) return this.#options();
-		this.#strategies = (await api.get("v1/strategies")).items;
+		if (this.#strategies === null) {
+			this.#strategies = (await api.get("v1/strategies")).items;
+			this.#build();
+		}
+		this.#options();
+		if (this.#start === null || this.from.value !== this.#wanted) await this.#begin();
+		else if (this.#present === null) await this.#plan(++this.#asked);
+	}
+
+	#build() {
 		this.from = h("select", { onchange: () => this.#begin() });
 		this.strategy = h("select", { onchange: () => { this.#moved = { strategy: this.strategy.value, parameters: {} }; this.#draw(); this.#ask(); } }, this.#strategies.map((one) => h("option", {}, one.name)));
 		replace(this.panel.body, p("quiet", "Move a slider and see whom the next round would select with the clients as they are now. Nothing is started or stored. A plan knows no past rounds, so a training may choose others."),
 			h("form", { class: "filters", onsubmit: (event) => event.preventDefault() }, h("label", {}, "Begin with", this.from), h("label", {}, "Strategy", this.strategy), h("button", { onclick: () => this.#begin() }, "Back to the present choice")), this.controls, this.result.body);
-		this.#options();
-		await this.#begin();
 	}
 
 	#options() {
-		const [kept, key] = [this.#start?.id, JSON.stringify(this.#trainings.map(({ id, name }) => [id, name]))];
+		const key = JSON.stringify(this.#trainings.map(({ id, name }) => [id, name]));
 		if (key === this.options) return;
 		this.options = key;
-		replace(this.from, this.#trainings.map(({ id, name }) => h("option", { value: id, selected: id === kept }, name)));
-		if (this.#start !== null && this.from.value !== kept) return this.#begin();
+		replace(this.from, this.#trainings.map(({ id, name }) => h("option", { value: id, selected: id === this.#wanted }, name)));
 	}
 
-	// Begin with the rules of a training, whose plan is the present choice.
+	// Begin with the rules of a training, whose plan is the present choice. Only the newest beginning counts; if it fails, a later refresh begins again.
 	async #begin() {
+		const begun = ++this.#begun;
 		const start = this.#trainings.find((one) => one.id === this.from.value) ?? DEFAULT;
-		this.#clients = await this.app.api.all("v1/clients");
-		const newest = start.id ? (await this.app.api.get(pathOf("trainings", start.id, "models"), { limit: 1 })).items[0] : null;
-		[this.#start, this.size, this.#moved, this.#present] = [start, newest?.size, {}, null];
-		this.strategy.value = start.selection.strategy ?? "tcs-feel";
-		await this.#ask(0);
+		clearTimeout(this.#timer);
+		[this.#asked, this.#wanted, this.#start] = [this.#asked + 1, start.id, null];
+		this.#allow();
+		try {
+			const clients = await this.app.api.all("v1/clients");
+			const newest = start.id ? (await this.app.api.get(pathOf("trainings", start.id, "models"), { limit: 1 })).items[0] : null;
+			if (begun !== this.#begun) return;
+			const { strategy = "tcs-feel" } = start.selection;
+			if (!this.#strategies.some((one) => one.name === strategy)) throw new Error(`This server does not have the strategy ${strategy}.`);
+			this.strategy.value = strategy;
+			[this.#start, this.#clients, this.size, this.#moved, this.#present] = [start, clients, newest?.size, {}, null];
+		} catch (error) {
+			if (begun === this.#begun) this.result.show(error.message, (text) => p("warning", `${text} The page tries again by itself.`));
+			return;
+		}
+		this.#allow();
+		this.#draw();
+		await this.#plan(++this.#asked);
 	}
+
+	// Nothing can be moved until it is known what to begin with.
+	#allow() { this.controls.disabled = this.strategy.disabled = this.#start === null; }
 
 	// The rules of the plan: those of the training, with what was moved.
 	get #rules() {
@@ -81,23 +105,24 @@ export class Explorer {
 		const weights = WEIGHED.has(chosen.name) ? Object.entries(WEIGHTS).map(([name, text]) => slider(name, text, { ...WEIGHT, value: rules.weights[name] ?? (name === "fairness" ? 0.5 : 1) }, (value) => set("weights", name, value))) : [];
 		replace(this.controls, p("quiet", chosen.summary), h("div", { class: "sliders" }, weights,
 			chosen.parameters.map((one) => slider(one.name, one.meaning, { ...one, span: Math.min(one.maximum, 4 * (one.default || one.maximum / 4)), value: rules.parameters[one.name] ?? one.default }, (value) => set("parameters", one.name, value))),
-			Object.entries({ min_clients: { ...CLIENTS, value: rules.min_clients ?? 10 }, max_clients: { ...CLIENTS, value: rules.max_clients ?? 30 }, budget_constraint: { text: "seconds of link time", minimum: 0, maximum: 1e12, span: 2 * (this.#present?.total_cost || 5), value: rules.budget_constraint ?? null } })
+			Object.entries({ min_clients: { ...CLIENTS, value: rules.min_clients ?? 10 }, max_clients: { ...CLIENTS, value: rules.max_clients ?? 30 }, budget_constraint: { text: "seconds of link time", minimum: 0, maximum: 1e12, span: 2 * (this.#present?.total_cost || 5), value: rules.budget_constraint ?? null, optional: true } })
 				.map(([name, one]) => slider(name, one.text, { span: Math.min(100, this.#clients.length || 1), ...one }, (value) => set(null, name, value)))));
 	}
 
-	#ask(pause = PAUSE) {
+	#ask() {
 		clearTimeout(this.#timer);
 		const asked = ++this.#asked;
-		return new Promise((done) => { this.#timer = setTimeout(() => this.#plan(asked).then(done), pause); });
+		this.#timer = setTimeout(() => this.#plan(asked), PAUSE);
 	}
 
 	async #plan(asked) {
+		if (this.#start === null) return;
 		const ask = (rules) => this.app.api.post("v1/selections", planned({ ...this.#start, selection: rules }, this.#clients, this.size));
 		try {
-			const start = this.#start;
+			const begun = this.#begun;
 			if (this.#present === null) {
-				const present = await ask(start.selection);
-				if (start !== this.#start) return;
+				const present = await ask(this.#start.selection);
+				if (begun !== this.#begun) return;
 				this.#present = present;
 				this.#draw();
 			}
@@ -109,14 +134,15 @@ export class Explorer {
 	}
 }
 
-// A slider for the usual values, with a field beside it that takes all that are allowed. Nothing in it means no limit.
-function slider(name, text, { minimum, maximum, span, value, step = span > 50 ? 1 : span > 2 ? 0.1 : span / 100 }, changed) {
+// A slider for the usual values, with a field beside it that takes all that are allowed. If it is `optional`, nothing in it means no limit.
+function slider(name, text, { minimum, maximum, span, value, optional = false, step = span > 50 ? 1 : span > 2 ? 0.1 : span / 100 }, changed) {
 	const label = name.replaceAll("_", " ");
-	const range = h("input", { type: "range", min: minimum, max: Math.max(span, value ?? 0), step, "aria-label": `${label}: slider`, oninput: () => { field.value = range.value; changed(Number(range.value)); } });
+	const range = h("input", { type: "range", min: minimum, max: Math.max(span, value ?? 0), step, "aria-label": `${label}: slider`, oninput: () => { field.value = range.value; field.setAttribute("aria-invalid", "false"); changed(Number(range.value)); } });
 	range.value = value ?? range.max;
-	const field = h("input", { type: "number", min: minimum, max: maximum, step: "any", placeholder: "no limit", "aria-label": label, oninput: () => {
+	const field = h("input", { type: "number", min: minimum, max: maximum, step: "any", required: !optional, placeholder: optional && "no limit", "aria-label": label, oninput: () => {
+		field.setAttribute("aria-invalid", String(!field.validity.valid));
 		if (!field.validity.valid) return;
-		if (field.value !== "") range.value = field.value;
+		range.value = field.value === "" ? range.max : field.value;
 		changed(field.value === "" ? null : Number(field.value));
 	} });
 	field.value = value ?? "";

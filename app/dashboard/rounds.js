@@ -14,6 +14,12 @@ export class Rounds {
 		this.path = pathOf("trainings", id, "rounds");
 	}
 
+	// Why sums over the known rounds would be wrong: older ones are still being read, or some are not kept. Null if all are known.
+	get missing() {
+		if (this.older) return "reading";
+		return this.#found.size > 0 && this.#found.size < Math.max(...this.#found.keys()) ? "cut" : null;
+	}
+
 	get all() { return [...this.#found.values()].sort((one, other) => one.number - other.number); }
 
 	// Read rounds that are new or had not ended, and some older ones. Returns the newest.

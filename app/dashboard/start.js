@@ -24,6 +24,8 @@ export class StartView {
 	#readAt = 0;
 	#timer = null;
 	#asked = 0; // the number of the newest plan
+	#marks = new Map(); // what the server refused when the form was sent, by the path of the field, until that field changes
+	#tuned = null; // the strategy whose parameters are shown
 	#once = null; // the body that was sent last, with its idempotency key
 
 	constructor(app) {
@@ -99,7 +101,13 @@ export class StartView {
 	// Show the fields of the parameters that the chosen strategy has.
 	#tune() {
 		const chosen = this.#strategy();
-		for (const path of this.#inputs.keys()) if (path.startsWith("selection/parameters/")) this.#inputs.delete(path);
+		if (chosen.name === this.#tuned) return;
+		this.#tuned = chosen.name;
+		for (const path of this.#inputs.keys()) {
+			if (!path.startsWith("selection/parameters/")) continue;
+			this.#inputs.delete(path);
+			this.#marks.delete(path);
+		}
 		this.about.textContent = `${chosen.name}: ${chosen.summary}`;
 		replace(this.tuning, chosen.parameters.map((one) => this.#field({ path: `selection/parameters/${one.name}`, kind: "number", text: one.meaning, preset: one.default, minimum: one.minimum, maximum: one.maximum })));
 	}
@@ -110,13 +118,20 @@ export class StartView {
 	}
 
 	#changed(field) {
+		this.#marks.delete(field.path);
 		if (field.path === RECIPE) for (const one of this.#inputs.values()) this.#hint(one.field, one.input);
 		if (field.path === RECIPE || field.path === STRATEGY) this.#tune();
-		this.#say(field.path, read(field, this.#inputs.get(field.path).input.value)[1]);
+		this.#judge(field.path);
 		this.wrong.textContent = "";
 		this.#code();
 		clearTimeout(this.#timer);
 		this.#timer = setTimeout(() => this.#plan(), PAUSE);
+	}
+
+	// Mark a field with what is wrong in it, or with what the server has refused.
+	#judge(path) {
+		const { field, input } = this.#inputs.get(path);
+		this.#say(path, read(field, input.value)[1] || this.#marks.get(path) || "");
 	}
 
 	#say(path, problem) {
@@ -131,8 +146,10 @@ export class StartView {
 		for (const { pointer, detail } of error.errors) {
 			const path = above + pointer.slice(1);
 			const place = [...this.#inputs.keys()].find((one) => path === one || path.startsWith(`${one}/`));
-			if (place) this.#say(place, detail);
-			else rest.push(`${path}: ${detail}`);
+			if (place) {
+				this.#say(place, detail);
+				if (!above) this.#marks.set(place, detail);
+			} else rest.push(`${path}: ${detail}`);
 		}
 		return rest;
 	}
@@ -160,7 +177,7 @@ export class StartView {
 	async #plan() {
 		const { body, first } = this.#read("name");
 		const [asked, { panels: { plan: panel }, app }] = [++this.#asked, this];
-		for (const [path, { field, input }] of this.#inputs) if (path !== "name") this.#say(path, read(field, input.value)[1]);
+		for (const path of this.#inputs.keys()) if (path !== "name") this.#judge(path);
 		if (first) return panel.show(first, () => p("quiet", `First correct the field ${named(first)}.`));
 		const show = (...lines) => asked === this.#asked && panel.show([body, lines, this.#readAt], () => [choice(this.#clients, body.where), lines]);
 		try {
@@ -176,7 +193,8 @@ export class StartView {
 	async #send(start) {
 		const { app } = this;
 		const { body, first } = this.#read();
-		for (const [path, { field, input }] of this.#inputs) this.#say(path, read(field, input.value)[1]);
+		this.#marks.clear();
+		for (const path of this.#inputs.keys()) this.#judge(path);
 		if (first) return this.#focus(first);
 		const text = JSON.stringify(body);
 		if (this.#once?.text !== text) this.#once = { text, key: [...crypto.getRandomValues(new Uint8Array(16))].join("-") };

@@ -17,7 +17,33 @@ PLAN = """
 """
 ALONG = """
     const { along } = await import("./compare.js");
-    return given.map(([rounds, goal, target]) => along(rounds, goal, target));
+    return given.map(([rounds, goal, target, whole]) => along(rounds, goal, target, whole));
+"""
+READ = """
+    const { along } = await import("./compare.js");
+    const { Rounds } = await import("./rounds.js");
+    const round = (number) => ({
+        number, status: "completed", communication_cost: 2, communication_bytes: 3,
+        metrics: { accuracy: { mean: number } },
+        started_at: "2026-11-30T12:00:00Z", ended_at: "2026-11-30T12:00:05Z", selected_clients: [], participations: [],
+    });
+    const read = async (all) => {
+        const get = async (path, { limit, cursor }) => {
+            const first = cursor === null ? all : Number(cursor);
+            const last = Math.max(0, first - limit);
+            const items = Array.from({ length: first - last }, (_, index) => round(first - index));
+            return { items, next_cursor: last > 0 ? String(last) : null };
+        };
+        const rounds = new Rounds({ get }, "a");
+        const seen = [];
+        do {
+            await rounds.read();
+            const { reached } = along(rounds.all, given.goal, given.target, rounds.missing === null);
+            seen.push({ known: rounds.all.length, missing: rounds.missing, spent: reached && reached.cost });
+        } while (rounds.older);
+        return seen;
+    };
+    return Promise.all(given.lengths.map(read));
 """
 ACCURACY, LOSS = {"metric": "accuracy", "mode": "max"}, {"metric": "loss", "mode": "min"}
 
@@ -87,6 +113,30 @@ def test_the_costs_until_a_target_are_those_of_all_rounds_until_then(tmp_path: P
     assert missed["end"] == {"number": 4, "value": None, "cost": 7.0, "duration": 70.0, "bytes": 250}
     assert none["reached"] is None
     assert empty == {"points": [], "best": None, "last": None, "end": None, "reached": None}
+
+
+def test_there_are_no_totals_while_rounds_are_missing(tmp_path: Path) -> None:
+    """The rounds are 3 and 4 of 4: the first that reaches the target may be an earlier one."""
+    rounds = [outlined(3, 4.0, 40.0, 100, accuracy=0.8), outlined(4, 1.0, 10.0, 100, accuracy=0.7)]
+    [found] = run(tmp_path / "dashboard", ALONG, [[rounds, ACCURACY, 0.8, False]])
+    none = {"cost": None, "duration": None, "bytes": None}
+    assert found["points"] == [{"number": 3, "value": 0.8, **none}, {"number": 4, "value": 0.7, **none}]
+    assert (found["reached"], found["end"]) == (None, found["points"][1])
+
+
+def test_the_rounds_of_a_training_are_known_to_be_all_once_they_are_read(tmp_path: Path) -> None:
+    """Of a long training only the newest are kept. The target is reached in the second round, for 4 s of link time."""
+    given = {"goal": ACCURACY, "target": 2, "lengths": [0, 20, 150, 1300]}
+    empty, short, longer, longest = run(tmp_path / "dashboard", READ, given)
+    assert empty == [{"known": 0, "missing": None, "spent": None}]
+    assert short == [{"known": 20, "missing": None, "spent": 4}]
+    assert [(one["known"], one["missing"], one["spent"]) for one in longer] == [
+        (20, "reading", None),
+        (120, "reading", None),
+        (150, None, 4),
+    ]
+    assert longest[-1] == {"known": 1020, "missing": "cut", "spent": None}
+    assert {one["missing"] for one in longest[:-1]} == {"reading"}
 
 
 @pytest.mark.parametrize("name", ["start.js", "compare.js", "training.js", "clients.js", "topology.js", "overview.js"])

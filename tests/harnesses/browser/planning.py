@@ -18,6 +18,8 @@ FIELDS = {
     "hyperparameters/local_epochs": "2",
 }
 WRONG = "document.querySelector('[aria-invalid=true]')?.name"
+RESIZED_MILLISECONDS = 200  # after which the page reads again
+FEWEST, BUDGET = "min clients", "budget constraint"
 DOTS = "document.querySelectorAll('figure:first-of-type .dot').length"
 
 
@@ -52,6 +54,7 @@ async def form(tab: Tab, check: Check) -> None:
     await tab.shows("Copied.")
     copied = await tab.run("navigator.clipboard.readText()")
     check("the code is copied", holds=copied == await tab.run("document.querySelector('pre').textContent"))
+    await tuned(tab, check)
     await refused(tab, check)
     tab.console.clear()  # the browser itself writes each 422 there
 
@@ -63,7 +66,26 @@ async def refused(tab: Tab, check: Check) -> None:
     await tab.shows("cannot be used with scaffold")
     focused = await tab.run("document.activeElement.name")
     check("what the server refuses stands beside its field, which is shown", holds=focused == CLIP)
+    await enter(tab, {"selection/min_clients": "8", "selection/max_clients": "8"})
+    await tab.shows("a first round would select 8 clients")
+    await tab.shows("cannot be used with scaffold")
     await enter(tab, {"aggregation": "", CLIP: ""})
+    await tab.until("!document.body.textContent.includes('cannot be used with scaffold')")
+    check("it stays there until its field changes", holds=True)
+    await enter(tab, {"selection/min_clients": "9", "selection/max_clients": "9"})
+    await tab.shows("a first round would select 9 clients")
+
+
+async def tuned(tab: Tab, check: Check) -> None:
+    """Tune a strategy and choose other recipes. What was entered goes only when the strategy changes."""
+    own = "document.querySelector('[name^=\"selection/parameters/\"]')"
+    await enter(tab, {"selection/strategy": "oort"})
+    await tab.run(f"{own}.value = '0.5'; {own}.dispatchEvent(new Event('input', {{ bubbles: true }}))")
+    await enter(tab, {"recipe": "tcs-feel"})
+    kept = await tab.run(f"{own}.value")
+    await enter(tab, {"selection/strategy": ""})
+    await enter(tab, {"recipe": FIELDS["recipe"]})
+    check("a recipe leaves the parameters of the chosen strategy as they are", holds=kept == "0.5")
 
 
 async def start(tab: Tab, check: Check) -> None:
@@ -98,6 +120,45 @@ async def compare(tab: Tab, check: Check) -> None:
     await tab.click("Back to the present choice")
     await tab.shows("The choice is the same")
     check("the explorer says who joins and leaves if its sliders move", holds=True)
+    await emptied(tab, check)
+    await retried(tab, check)
+    await ticked(tab, check)
+
+
+async def emptied(tab: Tab, check: Check) -> None:
+    """Empty the field of a slider. Only the budget may be without a limit."""
+    fewest, budget = (f"document.querySelector('[type=number][aria-label=\"{name}\"]')" for name in (FEWEST, BUDGET))
+    for field in (fewest, budget):
+        await tab.run(f"{field}.value = ''; {field}.dispatchEvent(new Event('input'))")
+    marks = [await tab.run(f"{field}.getAttribute('aria-invalid')") for field in (fewest, budget)]
+    hints = [await tab.run(f"{field}.placeholder") for field in (fewest, budget)]
+    check("only the field of the budget may be empty", holds=(marks, hints) == (["true", "false"], ["", "no limit"]))
+
+
+async def retried(tab: Tab, check: Check) -> None:
+    """Let the reads fail that the explorer begins with. It says so, and begins once the server answers."""
+    await tab.run(
+        "window.kept = fetch; window.fetch = (url, ...rest) =>"
+        " (String(url).includes('v1/clients') ? Promise.reject(new Error('gone')) : kept(url, ...rest)); undefined"
+    )
+    await tab.click("Back to the present choice")
+    await tab.shows("The page tries again by itself.")
+    locked = await tab.run("document.querySelector('fieldset.bare').disabled")
+    await tab.run("window.fetch = kept; undefined")
+    await tab.shows("The choice is the same")
+    free = not await tab.run("document.querySelector('fieldset.bare').disabled")
+    check("the explorer begins again after its reads have failed", holds=bool(locked) and free)
+
+
+async def ticked(tab: Tab, check: Check) -> None:
+    """Choose a training that was never shown while the page is reading the others, and take it out again."""
+    keep = await tab.run("document.querySelector('.choices input:not(:checked)').dataset.keep")
+    box = f"document.querySelector('.choices [data-keep={json.dumps(keep)}]')"
+    await tab.run(f"dispatchEvent(new Event('resize')); setTimeout(() => {box}.click(), {RESIZED_MILLISECONDS + 1}); 0")
+    await tab.until("document.querySelectorAll('.legend span').length === 3")
+    check(f"a training can be chosen while the page is reading: {tab.console}", holds=not tab.console)
+    await tab.run(f"{box}.click()")
+    await tab.until("document.querySelectorAll('.legend span').length === 2")
 
 
 async def opened(found: Federation) -> str:
