@@ -96,7 +96,7 @@ async def test_a_round_goes_on_without_a_carried_task_that_never_ends(database_u
         await running.system.trainings.change(
             training_id, lambda one: replace(one.config, round_policy=replace(one.config.round_policy, quorum=1.0))
         )
-        second = await one_late(running, clock, training_id, 2, late="b")
+        second = await one_late(running, clock, training_id, 2, late="b", seconds=600.0)  # its deadline
         assert (second.status, statuses(second)) == ("completed", {"a": "received", "b": "carried"})
 
 
