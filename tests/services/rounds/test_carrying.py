@@ -31,10 +31,8 @@ def carrying(**fields: Any) -> dict[str, Any]:
     return {"round_policy": policy(**rules), "evaluation_clients": 0}
 
 
-async def one_late(
-    running: Plane, clock: FakeClock, training_id: str, number: int = 1, *, late: str = "d", seconds: float = 5.1
-) -> Round:
-    """Run a round that goes on after some seconds without one client, which has its task."""
+async def one_late(running: Plane, clock: FakeClock, training_id: str, number: int = 1, *, late: str = "d") -> Round:
+    """Run a round that goes on without one client, which has its task."""
     await running.system.trainings.run_round(training_id)
 
     async def is_driven_so_far() -> bool:
@@ -43,7 +41,7 @@ async def one_late(
 
     await until(is_driven_so_far)
     await until(lambda: has_started(running.trainers[late]))
-    clock.advance(seconds)
+    clock.advance(5.1)
     round_ = await running.ended(training_id, number)
     await until(lambda: has_status(running, training_id, "paused"))
     return round_

@@ -93,10 +93,9 @@ async def test_a_round_goes_on_without_a_carried_task_that_never_ends(database_u
     async with plane(tmp_path, database_url, trainers, clock=clock) as running:
         training_id = await running.create(**carrying(quorum=0.5))
         await one_late(running, clock, training_id, late="b")
-        await running.system.trainings.change(
-            training_id, lambda one: replace(one.config, round_policy=replace(one.config.round_policy, quorum=1.0))
-        )
-        second = await one_late(running, clock, training_id, 2, late="b", seconds=600.0)  # its deadline
+        whole = policy(quorum=1.0, deadline_seconds=5.0, stragglers="carry")
+        await running.system.trainings.change(training_id, lambda one: replace(one.config, round_policy=whole))
+        second = await one_late(running, clock, training_id, 2, late="b")  # until its deadline
         assert (second.status, statuses(second)) == ("completed", {"a": "received", "b": "carried"})
 
 
