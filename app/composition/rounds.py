@@ -141,6 +141,7 @@ def round_services(
             ledger=ledger,
             phases=phases,
         ),
+        early_ends=early_ends,
         absences=absences,
         costs=costs,
         weighing=Weighing(db, owned, roster),

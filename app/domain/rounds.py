@@ -248,14 +248,18 @@ def quorum_count(selected: int, policy: RoundPolicy) -> int:
     return min(goal_count(selected, policy), max(1, math.ceil(policy.quorum * selected - 1e-9)))
 
 
+def newly_selected(round_: Round) -> list[str]:
+    """Return the clients that were selected for a round, without those whose tasks were carried into it."""
+    return [part.client_id for part in round_.participations if part.begun_in in {None, round_.number}]
+
+
 def quorum_of(round_: Round, policy: RoundPolicy) -> int:
     """Return the number of updates below which a planned round is abandoned.
 
     It goes by the clients that were selected for the round. Carried tasks count only if there are no others: their
     clients may never answer, and a round has to be able to do without them.
     """
-    selected = sum(part.begun_in in {None, round_.number} for part in round_.participations)
-    return quorum_count(selected or len(round_.participations), policy)
+    return quorum_count(len(newly_selected(round_)) or len(round_.participations), policy)
 
 
 def too_few_updates(participations: Sequence[Participation], quorum: int) -> str:

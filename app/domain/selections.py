@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain.clients import Client
-from app.domain.rounds import Round
+from app.domain.rounds import Round, newly_selected
 from app.domain.trainings import TrainingConfig
 from tcsfeel.selection.types import History, SelectionPolicy
 from tcsfeel.transfers import BYTES_PER_MB
@@ -35,7 +35,7 @@ def past_selection(round_: Round) -> PastSelection:
     received = [part for part in round_.participations if part.status == "received"]
     return PastSelection(
         round_.started_at,
-        frozenset(part.client_id for part in round_.participations if part.begun_in in {None, round_.number}),
+        frozenset(newly_selected(round_)),
         frozenset(part.client_id for part in received),
         {part.client_id: part.loss for part in received if part.loss is not None},
         {part.client_id: part.num_examples for part in received if part.num_examples is not None},

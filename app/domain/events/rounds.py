@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from app.domain.events.event import Event, Subject
-from app.domain.rounds import Participation, ParticipationStatus, Round
+from app.domain.rounds import Participation, ParticipationStatus, Round, newly_selected
 from app.domain.summaries import TargetDoubt
 from tcsfeel.wire.tasks import TaskKind
 
@@ -46,7 +46,7 @@ def planned_of(round_: Round) -> RoundPlanned:
     return RoundPlanned(
         training_id=round_.training_id,
         round=round_.number,
-        clients=tuple(part.client_id for part in round_.participations if part.begun_in is None),
+        clients=tuple(newly_selected(round_)),
         cost=round_.communication_cost or 0.0,
         carried=carried or None,
     )

@@ -57,9 +57,7 @@ class EarlyEnds:
             round_ = await self._ledger.abandoned(lease, round_, reason, spent.fit, at_fault=False, carry=False)
         with contextlib.suppress(OSError):  # what is left of its spool is swept later
             await self.call_off(round_)
-        known = self._ledger.known(lease)
-        tasks, known.called_off = known.called_off, {}
-        await self.call_off_carried(tasks)
+        await self.call_off_ended(lease)
         return round_
 
     async def leave(self, training: Training, round_: Round) -> None:
@@ -85,6 +83,12 @@ class EarlyEnds:
         for kind, clients in asked.items():
             self._participants.forget(clients, round_, kind)
         await in_thread("files", self._files.empty_spool, round_.training_id, round_.number)
+
+    async def call_off_ended(self, lease: Lease) -> None:
+        """Tell the agents of carried tasks that the owner has ended without a round that they are no longer wanted."""
+        known = self._ledger.known(lease)
+        tasks, known.called_off = known.called_off, {}
+        await self.call_off_carried(tasks)
 
     async def call_off_carried(self, tasks: Mapping[str, str]) -> None:
         """Tell the agents of carried tasks, whose ids are by client, that they are no longer wanted."""

@@ -31,6 +31,7 @@ from app.domain.rounds import (
 from app.domain.trainings import Training
 from app.services.rounds.absences import Absences
 from app.services.rounds.costs import Costs
+from app.services.rounds.early_ends import EarlyEnds
 from app.services.rounds.evaluating import Evaluating, summed_up
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.gathering import gather
@@ -64,6 +65,7 @@ class RoundEngine:
         phases: Phases,
         selecting: Selecting,
         evaluating: Evaluating,
+        early_ends: EarlyEnds,
         absences: Absences,
         costs: Costs,
         weighing: Weighing,
@@ -77,6 +79,7 @@ class RoundEngine:
         self._phases = phases
         self._selecting = selecting
         self._evaluating = evaluating
+        self._early_ends = early_ends
         self._absences = absences
         self._costs = costs
         self._weighing = weighing
@@ -97,18 +100,10 @@ class RoundEngine:
                     training = await tx.trainings.get(round_.training_id)
             training = replace(training, config=of_round(training.config, round_))
             round_ = await steps[round_.status](lease, training, round_)
-            await self._call_off(lease)
+            await self._early_ends.call_off_ended(lease)
         self._costs.take(round_)
         self._participants.empty_spool(round_)
         return round_
-
-    async def _call_off(self, lease: Lease) -> None:
-        """Tell the agents of carried tasks that have ended without a round that they are no longer wanted."""
-        known = self._ledger.known(lease)
-        if tasks := known.called_off:
-            known.called_off = {}
-            clients = await self._phases.clients(lease, tasks)
-            self._participants.call_off([(client, tasks[client.id]) for client in clients.values()])
 
     async def _train(self, lease: Lease, training: Training, round_: Round) -> Round:
         policy, known = training.config.round_policy, self._ledger.known(lease)

@@ -80,10 +80,11 @@ class Phases:
         if not parts:
             return found
         policy, first = training.config.round_policy, await self._first(training)
-        for number, base in sorted({(part.begun_in or 0, part.base_model or "") for part in parts}):
-            async with self._db.read() as tx:
-                begun = await tx.rounds.head(training.id, number)
-            config = of_round(training.config, begun)
+        bases = dict(sorted({(part.begun_in or 0, part.base_model or "") for part in parts}))
+        async with self._db.read() as tx:
+            begun = {number: await tx.rounds.head(training.id, number) for number in bases}
+        for number, base in bases.items():
+            config = of_round(training.config, begun[number])
             try:
                 sent, size = await in_thread("files", self._to_send, phase.round_, config, "fit", base, first)
             except (NotFound, UnusableRound):

@@ -14,9 +14,9 @@ from tests.clocks import FakeClock
 from tests.planes import plane, until
 from tests.services.courses import parts, statuses
 from tests.services.rounds.stored import begun
-from tests.services.rounds.test_carrying import carrying, has_forgotten, one_late
+from tests.services.rounds.test_carrying import carrying, four, has_forgotten, one_late
 from tests.services.rounds.test_ending import Desk
-from tests.services.rounds.test_open_tasks import four, open_tasks
+from tests.services.rounds.test_open_tasks import open_tasks
 
 
 async def test_a_pause_keeps_clients_busy_for_no_longer_than_their_agents_keep_the_tasks(

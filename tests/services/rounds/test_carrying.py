@@ -31,6 +31,13 @@ def carrying(**fields: Any) -> dict[str, Any]:
     return {"round_policy": policy(**rules), "evaluation_clients": 0}
 
 
+def four() -> dict[str, Adder]:
+    """Trainers of which d does not end until its event is set."""
+    trainers = {name: Adder(1.0) for name in "abcd"}
+    trainers["d"].open.clear()
+    return trainers
+
+
 async def one_late(running: Plane, clock: FakeClock, training_id: str, number: int = 1, *, late: str = "d") -> Round:
     """Run a round that goes on without one client, which has its task."""
     await running.system.trainings.run_round(training_id)
@@ -95,9 +102,7 @@ async def test_an_update_that_comes_late_counts_in_the_next_round_as_a_differenc
 async def test_a_client_that_carries_a_task_is_not_selected_but_takes_a_place(
     database_url: str, tmp_path: Path
 ) -> None:
-    clock = FakeClock()
-    trainers = {name: Adder(1.0) for name in "abcd"}
-    trainers["d"].open.clear()
+    clock, trainers = FakeClock(), four()
     async with plane(tmp_path, database_url, trainers, clock=clock) as running:
         training_id = await running.create(selection=any_of(4), **carrying())
         await one_late(running, clock, training_id)
@@ -116,9 +121,7 @@ async def test_a_client_that_carries_a_task_is_not_selected_but_takes_a_place(
 async def test_a_task_is_carried_through_several_rounds_and_no_further_than_max_staleness(
     database_url: str, tmp_path: Path
 ) -> None:
-    clock = FakeClock()
-    trainers = {name: Adder(1.0) for name in "abcd"}
-    trainers["d"].open.clear()
+    clock, trainers = FakeClock(), four()
     async with plane(tmp_path, database_url, trainers, clock=clock) as running:
         training_id = await running.create(**carrying(max_staleness=2))
         rounds = [await one_late(running, clock, training_id, number) for number in (1, 2, 3)]
@@ -136,9 +139,7 @@ async def test_a_task_is_carried_through_several_rounds_and_no_further_than_max_
 async def test_a_client_that_is_busy_with_a_carried_task_is_not_selected_by_another_training(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    clock = FakeClock()
-    trainers = {name: Adder(1.0) for name in "abcd"}
-    trainers["d"].open.clear()
+    clock, trainers = FakeClock(), four()
     async with plane(tmp_path, sqlite_url, trainers, clock=clock) as running:
         await one_late(running, clock, await running.create(**carrying()))
         other = await running.create(clients=3, evaluation_clients=0)
@@ -215,9 +216,7 @@ async def test_every_mean_takes_stale_updates(sqlite_url: str, tmp_path: Path, r
 
 
 async def test_cancelling_ends_carried_tasks_and_tells_their_agents(database_url: str, tmp_path: Path) -> None:
-    clock = FakeClock()
-    trainers = {name: Adder(1.0) for name in "abcd"}
-    trainers["d"].open.clear()
+    clock, trainers = FakeClock(), four()
     async with plane(tmp_path, database_url, trainers, clock=clock) as running:
         training_id = await running.create(**carrying())
         await one_late(running, clock, training_id)
@@ -231,9 +230,7 @@ async def test_cancelling_ends_carried_tasks_and_tells_their_agents(database_url
 
 
 async def test_the_end_of_the_training_ends_carried_tasks(database_url: str, tmp_path: Path) -> None:
-    clock = FakeClock()
-    trainers = {name: Adder(1.0) for name in "abcd"}
-    trainers["d"].open.clear()
+    clock, trainers = FakeClock(), four()
     async with plane(tmp_path, database_url, trainers, clock=clock) as running:
         training_id = await running.create(max_rounds=1, **carrying())
         await running.system.trainings.start(training_id)
@@ -248,9 +245,7 @@ async def test_the_end_of_the_training_ends_carried_tasks(database_url: str, tmp
 
 
 async def test_a_training_that_carries_no_more_ends_what_was_carried(database_url: str, tmp_path: Path) -> None:
-    clock = FakeClock()
-    trainers = {name: Adder(1.0) for name in "abcd"}
-    trainers["d"].open.clear()
+    clock, trainers = FakeClock(), four()
     async with plane(tmp_path, database_url, trainers, clock=clock) as running:
         training_id = await running.create(**carrying())
         await one_late(running, clock, training_id)
@@ -270,9 +265,7 @@ async def test_a_training_that_carries_no_more_ends_what_was_carried(database_ur
 
 
 async def test_the_model_that_a_carried_task_began_with_is_kept(database_url: str, tmp_path: Path) -> None:
-    clock = FakeClock()
-    trainers = {name: Adder(1.0) for name in "abcd"}
-    trainers["d"].open.clear()
+    clock, trainers = FakeClock(), four()
     async with plane(tmp_path, database_url, trainers, clock=clock) as running:
         kept = Retention(keep_last=1, keep_best=False)
         training_id = await running.create(retention=kept, **carrying())

@@ -14,12 +14,13 @@ from app.domain.rounds import Participation
 from app.domain.trainings import RoundPolicy, TrainingConfig
 from app.services.rounds.carrying import ENDED_TOGETHER
 from app.store.database import Database
+from app.store.leases import Lease
 from app.store.model_store import ModelStore
 from tests.clocks import FakeClock
-from tests.planes import Adder, plane
+from tests.planes import plane
 from tests.services.rounds.phases import phase
 from tests.services.rounds.stored import begun, client_of, told
-from tests.services.rounds.test_carrying import carrying, one_late
+from tests.services.rounds.test_carrying import carrying, four, one_late
 from tests.services.rounds.test_ending import SILENT, Desk
 from tests.store.samples import NOW, a_round, training, version
 from tests.store.test_mailbox import TASK as OFFERED
@@ -137,9 +138,7 @@ async def test_without_carry_a_straggler_is_skipped(desk: Desk) -> None:
 async def test_carried_tasks_have_what_the_tasks_of_their_round_had(
     sqlite_url: str, tmp_path: Path, spool: ModelStore
 ) -> None:
-    clock = FakeClock()
-    trainers = {name: Adder(1.0) for name in "abcd"}
-    trainers["d"].open.clear()
+    clock, trainers = FakeClock(), four()
     async with plane(tmp_path, sqlite_url, trainers, clock=clock) as running:
         training_id = await running.create(hyperparameters={"epochs": 3}, **carrying())
         first = await one_late(running, clock, training_id)
@@ -156,7 +155,11 @@ async def test_carried_tasks_have_what_the_tasks_of_their_round_had(
         assert found[1].more_seconds == 4 * 600.0
         assert await engine._phases.of_carried(stored, now, []) == {}
 
-        await running.system.coordinator._early_ends.call_off_carried({"d": f"{training_id}.1.d.fit"})
+        early_ends, lease = running.system.coordinator._early_ends, Lease(training_id, "us", 1)
+        early_ends._ledger.known(lease).called_off["d"] = f"{training_id}.1.d.fit"
+        await early_ends.call_off_ended(lease)
+        assert early_ends._ledger.known(lease).called_off == {}
+        await early_ends.call_off_carried({})  # there is nothing to tell
         await engine._participants.drain()
         entries = running.host.agents["d"].table._entries.values()
         assert [entry.state for entry in entries] == ["cancelled"]

@@ -17,14 +17,7 @@ from app.store.leases import Lease
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.courses import has_status, parts, statuses
-from tests.services.rounds.test_carrying import any_of, carrying, has_forgotten, one_late
-
-
-def four() -> dict[str, Adder]:
-    """Trainers of which d does not end until its event is set."""
-    trainers = {name: Adder(1.0) for name in "abcd"}
-    trainers["d"].open.clear()
-    return trainers
+from tests.services.rounds.test_carrying import any_of, carrying, four, has_forgotten, one_late
 
 
 async def become(running: Plane, client_id: str, status: ClientStatus) -> None:
@@ -93,10 +86,11 @@ async def test_a_round_goes_on_without_a_carried_task_that_never_ends(database_u
     async with plane(tmp_path, database_url, trainers, clock=clock) as running:
         training_id = await running.create(**carrying(quorum=0.5))
         await one_late(running, clock, training_id, late="b")
-        whole = policy(quorum=1.0, deadline_seconds=5.0, stragglers="carry")
+        whole = policy(quorum=1.0, deadline_seconds=5.0, grace_seconds=0.0, stragglers="carry")
         await running.system.trainings.change(training_id, lambda one: replace(one.config, round_policy=whole))
         second = await one_late(running, clock, training_id, 2, late="b")  # until its deadline
         assert (second.status, statuses(second)) == ("completed", {"a": "received", "b": "carried"})
+        assert (second.ended_at or 0.0) >= second.deadline_at  # before it, the quorum is that of both tasks
 
 
 async def test_a_task_ends_even_if_the_plan_has_to_wait_for_clients(database_url: str, tmp_path: Path) -> None:
