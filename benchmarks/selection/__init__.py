@@ -24,7 +24,7 @@ from benchmarks.selection.comparison import Comparison
 from benchmarks.selection.data import PARTITIONS, Dataset, digits, mnist
 from benchmarks.selection.knowledge import LabelKnowledge
 from benchmarks.selection.plots import plot
-from benchmarks.selection.trial import Contender, Setting, Trace, train
+from benchmarks.selection.trial import Contender, Setting, Trace, train_each
 from tcsfeel.aggregation import WEIGHTS
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.selection import strategies
@@ -163,22 +163,21 @@ def _traces(  # noqa: PLR0917  (what a training depends on)
     running = [
         (
             setting,
-            {
-                contender.name: [pool.submit(_train, setting, contender, seed, source, rate) for seed in seeds]
-                for contender in contenders
-            },
+            {contender.name: pool.submit(_train, setting, contender, seeds, source, rate) for contender in contenders},
         )
         for setting in settings
     ]
     for setting, futures in running:
-        yield setting, {name: [future.result() for future in found] for name, found in futures.items()}
+        yield setting, {name: future.result() for name, future in futures.items()}
 
 
-def _train(setting: Setting, contender: Contender, seed: int, source: Path | None, rate: float | None) -> Trace:
+def _train(
+    setting: Setting, contender: Contender, seeds: Sequence[int], source: Path | None, rate: float | None
+) -> list[Trace]:
     dataset = _dataset(setting.dataset, source)
     if rate is not None:
         dataset = replace(dataset, recipe=dataset.recipe._replace(rate=rate))
-    return train(dataset, setting, contender, seed)
+    return train_each(dataset, setting, contender, seeds)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Train a perceptron with one hidden layer by federated averaging, with all clients of a round at the same time.
 
 All clients do plain SGD, each on its own samples only. They are stacked along the first axis of every array, which only
-makes it faster. Clients with more samples take more steps.
+makes it faster; so are those of several trainings. Clients with more samples take more steps.
 """
 
 from collections.abc import Sequence
@@ -96,26 +96,21 @@ def local_training(
     Returns:
         Their models, and the mean loss of each client's steps (K,) in nats.
     """
-    plans = [_batches(part, recipe, rng) for part in parts]
-    steps = np.array([len(plan) for plan in plans])
-    order = np.argsort(-steps, kind="stable")  # so the clients that still have steps left come first
-    models = Model(*(np.repeat(layer[np.newaxis], len(parts), axis=0) for layer in model))
-    losses = np.zeros(len(parts))
-    added = None if corrections is None else Model(*(layer[order] for layer in corrections))
-    for step in range(steps.max()):
-        busy = order[: np.count_nonzero(steps > step)]
-        rows = np.stack([plans[client][step] for client in busy])
-        present = rows >= 0
-        working = Model(*(layer[: len(busy)] for layer in models))
-        losses[: len(busy)] += _step(working, samples.inputs[rows], samples.labels[rows], present, recipe.rate)
-        if added is not None:
-            for layer, more in zip(working, added, strict=True):
-                np.subtract(layer, np.float32(recipe.rate) * more[: len(busy)], out=layer)
-    back = np.argsort(order)
-    return Model(*(layer[back] for layer in models)), losses[back] / steps
+    plans = [batches(part, recipe, rng) for part in parts]
+    return side_by_side(copies(model, len(parts)), samples, plans, recipe.rate, corrections)
 
 
-def _batches(part: Rows, recipe: Recipe, rng: np.random.Generator) -> Rows:
+def copies(model: Model, count: int) -> Model:
+    """Return `count` copies of a model, with the copies as the first axis."""
+    return Model(*(np.repeat(layer[np.newaxis], count, axis=0) for layer in model))
+
+
+def stacked(models: Sequence[Model]) -> Model:
+    """Return models that are stacked along the first axis as one stack."""
+    return Model(*(np.concatenate(layers) for layers in zip(*models, strict=True)))
+
+
+def batches(part: Rows, recipe: Recipe, rng: np.random.Generator) -> Rows:
     """Return the rows (steps, batch) in a new random order for every epoch, filled up with -1 after each epoch."""
     per_epoch = -(-len(part) // recipe.batch)
     plan = np.full((recipe.epochs, per_epoch * recipe.batch), -1, dtype=np.intp)
@@ -124,26 +119,69 @@ def _batches(part: Rows, recipe: Recipe, rng: np.random.Generator) -> Rows:
     return plan.reshape(-1, recipe.batch)
 
 
-def _step(models: Model, inputs: Floats, labels: Rows, present: npt.NDArray[np.bool_], rate: float) -> Floats:
-    """Make a step of K models in place, and return the mean losses (K,) before it.
+def side_by_side(
+    models: Model, samples: Samples, plans: Sequence[Rows], rate: float, corrections: Model | None = None
+) -> tuple[Model, npt.NDArray[np.float64]]:
+    """Let K clients train at the same time, each from its own model. They may belong to different trainings.
 
-    The inputs are (K, B, D), and `present` (K, B) tells which of them exist.
+    Args:
+        models: what each client begins with, with K as the first axis.
+        samples: of all clients.
+        plans: the rows (steps, batch) of each client's steps, -1 for none.
+        rate: of the steps.
+        corrections: what each client adds to its gradients, with K as the first axis.
+
+    Returns:
+        Their models, and the mean loss of each client's steps (K,) in nats.
     """
-    weights = (present / present.sum(axis=1, keepdims=True)).astype(np.float32)
-    active = np.maximum(inputs @ models.hidden_weight + models.hidden_bias[:, np.newaxis], 0)
-    scores = active @ models.output_weight + models.output_bias[:, np.newaxis]
-    scores -= scores.max(axis=2, keepdims=True)
-    error = np.exp(scores)
+    steps = np.array([len(plan) for plan in plans])
+    order = np.argsort(-steps, kind="stable")  # so the clients that still have steps left come first
+    rows = np.full((steps.max(), len(plans), plans[0].shape[1]), -1, dtype=np.intp)
+    for place, client in enumerate(order):
+        rows[: steps[client], place] = plans[client]
+    present = rows >= 0
+    weights = (present / np.maximum(present.sum(axis=2, keepdims=True), 1)).astype(np.float32)
+    models = Model(*(layer[order] for layer in models))
+    added = None if corrections is None else Model(*(np.float32(rate) * layer[order] for layer in corrections))
+    likelihoods = np.ones(rows.shape, np.float32)
+    for step, planned in enumerate(rows):
+        busy = np.count_nonzero(steps > step)
+        working = Model(*(layer[:busy] for layer in models))
+        taken, weight = planned[:busy], np.float32(rate) * weights[step, :busy]
+        likelihoods[step, :busy] = _step(working, samples.inputs.take(taken, axis=0), samples.labels[taken], weight)
+        if added is not None:
+            for layer, more in zip(working, added, strict=True):
+                np.subtract(layer, more[:busy], out=layer)
+    losses = -(np.log(likelihoods + TINY) * weights).sum(axis=(0, 2), dtype=np.float64)
+    back = np.argsort(order)
+    return Model(*(layer[back] for layer in models)), losses[back] / steps
+
+
+def _step(models: Model, inputs: Floats, labels: Rows, weights: Floats) -> Floats:
+    """Make a step of K models in place, and return the likelihoods of the labels (K, B) before it.
+
+    The inputs are (K, B, D), and `weights` (K, B) are the rate times the weight of each sample, 0 if there is none.
+    """
+    active = inputs @ models.hidden_weight
+    active += models.hidden_bias[:, np.newaxis]
+    np.maximum(active, 0, out=active)
+    error = active @ models.output_weight
+    error += models.output_bias[:, np.newaxis]
+    error -= error.max(axis=2, keepdims=True)
+    np.exp(error, out=error)
     error /= error.sum(axis=2, keepdims=True)
-    own = labels[..., np.newaxis]
-    likelihood = np.take_along_axis(error, own, axis=2)
-    losses = -(np.log(likelihood + TINY)[..., 0] * weights).sum(axis=1)
-    np.put_along_axis(error, own, likelihood - 1, axis=2)
+    own = (np.arange(len(labels))[:, np.newaxis], np.arange(labels.shape[1]), labels)
+    likelihoods = error[own]
+    error[own] -= 1
     error *= weights[..., np.newaxis]
-    behind = (error @ models.output_weight.transpose(0, 2, 1)) * (active > 0)
-    slopes = Model(
-        inputs.transpose(0, 2, 1) @ behind, behind.sum(axis=1), active.transpose(0, 2, 1) @ error, error.sum(axis=1)
+    behind = error @ models.output_weight.transpose(0, 2, 1)
+    behind *= active > 0
+    slopes = (
+        inputs.transpose(0, 2, 1) @ behind,
+        behind.sum(axis=1),
+        active.transpose(0, 2, 1) @ error,
+        error.sum(axis=1),
     )
     for layer, slope in zip(models, slopes, strict=True):
-        np.subtract(layer, np.float32(rate) * slope, out=layer)
-    return np.asarray(losses)
+        np.subtract(layer, slope, out=layer)
+    return np.asarray(likelihoods)

@@ -100,6 +100,7 @@ def fedlecc(pool: Pool, rng: np.random.Generator) -> list[int]:
     return (first + rest)[:size]
 
 
+MOST_KNOWN = 64  # fleets, one for each of the seeds that are trained at the same time
 _KNOWN: dict[bytes, list[list[int]]] = {}
 
 
@@ -111,7 +112,8 @@ def _clusters(shares: Floats) -> list[list[int]]:
         distance = np.linalg.norm(roots[:, np.newaxis] - roots, axis=2) / math.sqrt(2)
         with np.errstate(divide="ignore", invalid="ignore"):  # clients with the same labels have no distance
             found = OPTICS(min_samples=2, metric="precomputed").fit(distance).labels_
-        _KNOWN.clear()
+        if len(_KNOWN) >= MOST_KNOWN:
+            _KNOWN.clear()
         _KNOWN[key] = [np.flatnonzero(found == label).tolist() for label in np.unique(found[found >= 0])]
         _KNOWN[key] += [[int(place)] for place in np.flatnonzero(found < 0)]
     return _KNOWN[key]

@@ -5,8 +5,10 @@ something was measured.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,7 @@ import numpy.typing as npt
 from app.domain.clients import Client, Profile
 from benchmarks.selection.data import Dataset, label_counts, partition
 from benchmarks.selection.knowledge import LabelKnowledge, Sketches, reported
-from benchmarks.selection.learning import accuracy, initial, local_training
+from benchmarks.selection.learning import Model, Rows, accuracy, batches, copies, initial, side_by_side, stacked
 from benchmarks.selection.published import PUBLISHED
 from benchmarks.selection.rules import Rule
 from benchmarks.selection.world import MODEL_BYTES, World
@@ -79,6 +81,56 @@ class Trace:
 
 def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -> Trace:
     """Run a training. The same seed gives every contender the same links, data, initial model and failures."""
+    return train_each(dataset, setting, contender, [seed])[0]
+
+
+def train_each(dataset: Dataset, setting: Setting, contender: Contender, seeds: Sequence[int]) -> list[Trace]:
+    """Run the trainings of several seeds at once: in each round, the clients of all of them train side by side."""
+    trainings = [_training(dataset, setting, contender, seed) for seed in seeds]
+    work = [next(training) for training in trainings]
+    for _ in range(setting.rounds - 1):
+        work = [one.send(done) for one, done in zip(trainings, _done(dataset, work), strict=True)]
+    return [_trace(one, done) for one, done in zip(trainings, _done(dataset, work), strict=True)]
+
+
+class Work(NamedTuple):
+    """The work of a training's K clients in a round: the model that they get, their batches, and their corrections."""
+
+    model: Model
+    plans: list[Rows]
+    corrections: Model | None
+
+
+Done = tuple[Model, Floats]
+Training = Generator[Work, Done, Trace]
+
+
+def _done(dataset: Dataset, work: Sequence[Work]) -> list[Done]:
+    """Let the clients of several trainings train."""
+    plans = [plan for one in work for plan in one.plans]
+    if not plans:
+        return [(copies(one.model, 0), np.zeros(0)) for one in work]
+    models = stacked([copies(one.model, len(one.plans)) for one in work])
+    corrections = None
+    if any(one.corrections for one in work):
+        still = [copies(Model(*map(np.zeros_like, one.model)), len(one.plans)) for one in work]
+        corrections = stacked([one.corrections or none for one, none in zip(work, still, strict=True)])
+    updates, losses = side_by_side(models, dataset.train, plans, dataset.recipe.rate, corrections)
+    ends = np.cumsum([len(one.plans) for one in work]).tolist()
+    return [(Model(*(layer[start:end] for layer in updates)), losses[start:end]) for start, end in pairwise([0, *ends])]
+
+
+def _trace(training: Training, done: Done) -> Trace:
+    """Give a training what its last clients did, and return its trace."""
+    try:
+        training.send(done)
+    except StopIteration as ended:
+        return cast(Trace, ended.value)
+    raise RuntimeError("the training should have ended")
+
+
+def _training(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -> Training:
+    """Run a training, which yields the work of each round and is sent what became of it."""
     rngs = [np.random.default_rng([seed, stream]) for stream in range(7)]
     parts = partition(dataset.train.labels, setting.clients, setting.partition, rngs[PARTITION])
     samples = np.array([len(part) for part in parts])
@@ -107,16 +159,14 @@ def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -
         chosen.append(frozenset(plan.parents))
         members = np.array([fleet.position[client_id] for client_id in plan.parents])
         back = members[comes_back[members]]
-        losses = np.zeros(0)
-        if len(back):
-            taken, names = [parts[member] for member in back], back.tolist()
-            updates, losses = local_training(
-                model, dataset.train, taken, dataset.recipe, rngs[TRAINING], corrections=rule.corrections(names)
-            )
+        names = back.tolist()
+        plans = [batches(parts[name], dataset.recipe, rngs[TRAINING]) for name in names]
+        updates, losses = yield Work(model, plans, rule.corrections(names) if names else None)
+        if names:
             if contender.labels == "sketch" or contender.strategy == "divfl":
                 fleet.sketches.fold(model, updates, names)
             model = rule.combine(model, updates, names, seen, means_of(plan, [seen[name].client_id for name in names]))
-        fleet.learn(members, dict(zip(back.tolist(), losses.tolist(), strict=True)))
+        fleet.learn(members, dict(zip(names, losses.tolist(), strict=True)))
         rows.append((accuracy(model, dataset.test), *bill(world, fleet.position, plan, comes_back)))
     accuracies, costs, seconds = np.array(rows).T
     times = np.array([sum(client_id in ids for ids in chosen) for client_id in world.client_ids])

@@ -14,7 +14,8 @@ from benchmarks.selection.learning import Recipe, initial
 from benchmarks.selection.published import PUBLISHED, divfl, fed_cbs, fedlecc
 from benchmarks.selection.recipes import FEDAVG, OURS, RELAYED, SAME, contenders, verdicts
 from benchmarks.selection.rules import Rule
-from benchmarks.selection.trial import Contender, Setting, means_of, train
+from benchmarks.selection.trial import Contender, Setting, means_of, train, train_each
+from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.contract.recipes import RECIPES
 from tcsfeel.selection.types import Candidate, History, Plan, SelectionPolicy
 from tests.tcsfeel.worlds import candidates, pool
@@ -85,6 +86,17 @@ def test_a_training_with_each_strategy_learns(name: str) -> None:
     trace = train(digits(), Setting("digits", "iid", 20, 5, 6), Contender(name, name), seed=3)
     assert trace.counts.sum() == 30
     assert trace.accuracy[-1] > 0.5, "chance is 0.1"
+
+
+@pytest.mark.parametrize("rule", ["balanced", "scaffold"])
+def test_trainings_of_several_seeds_are_the_same_side_by_side_as_alone(rule: Aggregation) -> None:
+    setting = Setting("digits", "dirichlet-0.3", 12, 4, 3)
+    contender = Contender("ours", "tcs-feel", rule=rule)
+    together = train_each(digits(), setting, contender, [5, 6])
+    for seed, trace in zip((5, 6), together, strict=True):
+        alone = train(digits(), setting, contender, seed)
+        assert np.allclose(trace.accuracy, alone.accuracy, atol=0.003), "at most one of 359 digits, by rounding"
+        assert (trace.counts.tolist(), trace.cost.tolist()) == (alone.counts.tolist(), alone.cost.tolist())
 
 
 def test_rows_that_are_alike_are_shared_out_evenly() -> None:
