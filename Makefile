@@ -44,12 +44,14 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser fuzz lowest validators site topology protos released lock clean
+.PHONY: help install demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser fuzz lowest validators site topology protos released lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  %-13s %s\n' $$name "$$text"; done
+
+install: $(DEV) ## Install what the other targets need
 
 demo: $(RUNTIME) ## Run the whole system once: control plane, agents, a training to its target (ARGS="--keep")
 	@$(BIN)/tcsfeel demo $(ARGS)
@@ -203,10 +205,14 @@ $(SITE)/.installed: docs/site/requirements.lock | $(BIN)/python
 		> "$$($(SITE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/development.pth"
 	@touch $@
 
-$(LOWEST)/.installed: requirements-lowest.lock pyproject.toml sdk/pyproject.toml | $(BIN)/python
+$(LOWEST)/.packages: requirements-lowest.lock | $(BIN)/python
 	@echo "Installing the lowest declared versions into $(LOWEST) (only when their lock has changed)"
 	@$(BIN)/python -m venv --clear $(LOWEST)
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-lowest.lock
+	@touch $@
+
+# This writes into the checkout, so that it must not run beside the tests.
+$(LOWEST)/.installed: $(LOWEST)/.packages pyproject.toml sdk/pyproject.toml
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e sdk -e .
 	@$(LOWEST)/bin/python -m pip check
 	@touch $@
