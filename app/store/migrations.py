@@ -82,17 +82,23 @@ async def prove_writable(url: str) -> None:
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": Lock.MIGRATIONS.value})
+    if _current_heads(connection) != heads():
+        _run_all(connection)
+    if lacking := _lacking(connection):
+        raise WrongSchema(
+            f"after the migrations in {CHAIN} the database lacks {', '.join(sorted(lacking))}: install this version of "
+            "tcsfeel again, or restore the database from a backup"
+        )
+
+
+def _run_all(connection: Connection) -> None:
+    """Run the migrations that the database lacks. Alembic reads all of them for that, even where none is to be run."""
     value = config()
     value.attributes["connection"] = connection
     try:
         command.upgrade(value, "head")
     except CommandError as error:
         raise WrongSchema(f"the database cannot be migrated with {CHAIN}: {error}") from error
-    if lacking := _lacking(connection):
-        raise WrongSchema(
-            f"after the migrations in {CHAIN} the database lacks {', '.join(sorted(lacking))}: install this version of "
-            "tcsfeel again, or restore the database from a backup"
-        )
 
 
 def _lacking(connection: Connection) -> set[str]:

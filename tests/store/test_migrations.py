@@ -58,6 +58,15 @@ async def test_upgrading_again_changes_nothing(blank_database_url: str) -> None:
     await db.dispose()
 
 
+async def test_no_migration_is_read_where_none_is_lacking(
+    db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await migrations.is_current(db)
+    monkeypatch.delattr("app.store.migrations.command")
+    await migrations.upgrade(database_url)
+    assert await migrations.is_current(db)
+
+
 async def test_replicas_may_upgrade_at_the_same_time(blank_database_url: str) -> None:
     await asyncio.gather(*(migrations.upgrade(blank_database_url) for _ in range(4)))
     assert await is_current(blank_database_url)
