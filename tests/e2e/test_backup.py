@@ -8,7 +8,7 @@ import pytest
 
 from examples import minimal_trainer
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hosting
-from tests.e2e.servers import PATIENCE, Server, call, command, server, unhandled
+from tests.e2e.servers import PATIENCE, TAKEN_OVER_SOON, Server, call, command, server, unhandled
 from tests.tcsfeel.agent.fakes import eventually
 
 HELD = 3  # the round in whose middle the backup is made
@@ -57,7 +57,7 @@ async def succeeds(plane: Server, name: str, directory: Path) -> str:
 async def test_a_training_goes_on_from_a_backup(database_url: str, blank_database_url: str, tmp_path: Path) -> None:
     pull = database_url.startswith("sqlite")  # half of the runs
     trainers = {f"edge-{seed}": Held(seed, holds=seed == 0) for seed in range(3)}
-    async with server(tmp_path, database_url) as plane, plane.api() as api:
+    async with server(tmp_path, database_url, **TAKEN_OVER_SOON) as plane, plane.api() as api:
         made = await call(api, "POST", "/v1/invitations", json={"uses": 3})
         devices = hosting(
             trainers, server_url=plane.url, invite=made["secret"], state=tmp_path / "state", pull=pull, threads=3

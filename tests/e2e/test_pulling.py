@@ -8,7 +8,7 @@ from pathlib import Path
 
 from examples import minimal_trainer
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hosting
-from tests.e2e.servers import call, server, unhandled
+from tests.e2e.servers import TAKEN_OVER_SOON, call, server, unhandled
 from tests.tcsfeel.agent.fakes import eventually
 
 BODY = {"name": "digits", "selection": {"strategy": "random", "min_clients": 3, "max_clients": 3}}
@@ -40,7 +40,7 @@ class Waiting:
 
 async def test_devices_that_pull_train_once_although_the_server_is_killed(sqlite_url: str, tmp_path: Path) -> None:
     trainers = {f"edge-{seed}": Waiting(seed) for seed in range(3)}
-    async with server(tmp_path, sqlite_url) as plane, plane.api() as api:
+    async with server(tmp_path, sqlite_url, **TAKEN_OVER_SOON) as plane, plane.api() as api:
         made = await call(api, "POST", "/v1/invitations", json={"uses": 3})
         async with hosting(
             trainers, server_url=plane.url, invite=made["secret"], state=tmp_path / "state", pull=True, threads=3
