@@ -143,10 +143,15 @@ def _run(arguments: Sequence[str]) -> None:
     main()
 
 
+def started(log: Path, environment: Mapping[str, str], *arguments: str) -> ForkServerProcess:
+    """Start `tcsfeel` with some arguments in a process of its own."""
+    return fork(live, log, environment, partial(_run, arguments))
+
+
 async def command(directory: Path, environment: Mapping[str, str], *arguments: str) -> tuple[int, str]:
     """Run `tcsfeel` with some arguments, and return its status and what it printed."""
     output = directory / f"{secrets.token_hex(4)}.out"
-    process = fork(live, output, environment, partial(_run, arguments))
+    process = started(output, environment, *arguments)
     await asyncio.to_thread(process.join, PATIENCE)
     status = process.exitcode
     if status is None:

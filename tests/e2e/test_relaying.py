@@ -3,11 +3,9 @@
 import asyncio
 import contextlib
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import httpx2
 import pytest
 
 from tcsfeel.wire.codec import decode
-from tests.e2e.servers import PATIENCE, TAKEN_OVER_SOON, Server, call, server, unhandled
+from tests.e2e.servers import PATIENCE, TAKEN_OVER_SOON, Server, call, server, started, unhandled
 
 STEPS = {"relay": 1.0, "left": 2.0, "right": 3.0, "alone": 5.0}
 EXAMPLES = {"relay": 10, "left": 20, "right": 30, "alone": 40}
@@ -47,7 +45,7 @@ class Devices:
     def __init__(self, directory: Path, plane: Server) -> None:
         self.directory = directory
         self._plane = plane
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, ForkServerProcess] = {}
         (directory / "device.py").write_text(DEVICE)
 
     def start(self, name: str) -> None:
@@ -56,16 +54,12 @@ class Devices:
             "STEP": str(STEPS[name]), "EXAMPLES": str(EXAMPLES[name]), "NAME": name, "TCSFEEL_KEY": self._plane.key,
         }  # fmt: skip
         command = ["agent", "device:Device", "--id", name, "--server", self._plane.url, "--relay"]
-        with (self.directory / f"{name}.log").open("ab") as log:
-            self._running[name] = subprocess.Popen(  # noqa: S603  (the command is ours)
-                [sys.executable, "-c", "from tcsfeel.cli import main; main()", *command],
-                env=environment, stdout=log, stderr=log,
-            )  # fmt: skip
+        self._running[name] = started(self.directory / f"{name}.log", environment, *command)
 
     def kill(self, name: str) -> None:
         process = self._running.pop(name)
-        process.send_signal(signal.SIGKILL)
-        process.wait(PATIENCE)
+        process.kill()
+        process.join(PATIENCE)
 
     def hold(self, name: str) -> None:
         (self.directory / f"hold-{name}").touch()

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from app import __version__
 from app.commands import migrate
 from tcsfeel.cli import GROUP, SERVER, Commands, cli, fleet
+from tests.e2e.servers import PATIENCE, started
 from tests.tcsfeel.cli.federation import Federation
 
 
@@ -214,20 +215,20 @@ def test_a_wrong_variable_stops_a_command(command: list[str], monkeypatch: pytes
     assert "TCSFEEL_COORDINATOR__LEASE_SECONDS" in result.stderr
 
 
-def served(port: int, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `tcsfeel serve` in a process of its own, until it ends by itself."""
-    command = [sys.executable, "-c", "from tcsfeel.cli import main; main()", "serve", "--port", str(port)]
-    return subprocess.run(  # noqa: S603  (our own)
-        command, env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
+def served(directory: Path, port: int, **environment: str) -> tuple[int | None, list[str]]:
+    """Run `tcsfeel serve` in a process of its own until it ends by itself, and give its status and what it wrote."""
+    log = directory / "served.log"
+    process = started(log, environment, "serve", "--port", str(port))
+    process.join(PATIENCE)
+    return process.exitcode, log.read_text().splitlines()
 
 
 def test_a_port_that_is_taken_stops_serve_with_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = served(port, TCSFEEL_DATA_DIR=str(tmp_path), TCSFEEL_AUTH__ADMIN_KEY="k" * 32)
-    assert result.returncode == 1
-    (line,) = result.stderr.splitlines()
+        status, lines = served(tmp_path, port, TCSFEEL_DATA_DIR=str(tmp_path), TCSFEEL_AUTH__ADMIN_KEY="k" * 32)
+    assert status == 1
+    (line,) = lines
     assert line.startswith(f"tcsfeel: cannot listen on 127.0.0.1 port {port}: Address already in use")
     assert line.endswith("Choose another with --host or --port")
 
@@ -237,9 +238,9 @@ def test_a_strategy_that_cannot_be_loaded_stops_serve_with_one_line(tmp_path: Pa
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[tcsfeel.strategies]\ntheirs = no_such_package:thing\n")
-    result = served(0, TCSFEEL_DATA_DIR=str(tmp_path / "data"), PYTHONPATH=str(tmp_path))
-    assert result.returncode == 1
-    (line,) = result.stderr.splitlines()
+    status, lines = served(tmp_path, 0, TCSFEEL_DATA_DIR=str(tmp_path / "data"), PYTHONPATH=str(tmp_path))
+    assert status == 1
+    (line,) = lines
     assert line.startswith("tcsfeel: the selection strategy 'theirs' of the package their-package cannot be used: ")
 
 
