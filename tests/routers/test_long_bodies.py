@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -42,19 +43,19 @@ async def test_a_body_is_bounded_by_what_it_is_for(sqlite_api: Api, method: str,
     assert asked <= bound + 2 * 65_536
 
 
-CROWDS: list[tuple[str, str, Any]] = [
-    ("POST", "/v1/clients", profile(tags={str(number): "" for number in range(20_001)})),
-    ("POST", "/v1/clients/edge-7/heartbeat", [[]] * 2_001),
-    ("POST", "/v1/trainings", {"name": "x", "hyperparameters": {str(number): 1 for number in range(20_001)}}),
-    ("POST", "/v1/selections", {str(number): [] for number in range(60_000)}),
+CROWDS: list[tuple[str, str, Callable[[], Any]]] = [
+    ("POST", "/v1/clients", lambda: profile(tags={str(number): "" for number in range(20_001)})),
+    ("POST", "/v1/clients/edge-7/heartbeat", lambda: [[]] * 2_001),
+    ("POST", "/v1/trainings", lambda: {"name": "x", "hyperparameters": {str(number): 1 for number in range(20_001)}}),
+    ("POST", "/v1/selections", lambda: {str(number): [] for number in range(60_000)}),
 ]
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CROWDS)
 async def test_a_body_of_more_elements_than_there_is_sense_in_is_refused_unparsed(
-    sqlite_api: Api, method: str, path: str, body: Any
+    sqlite_api: Api, method: str, path: str, body: Callable[[], Any]
 ) -> None:
-    response = await sqlite_api.http.request(method, path, content=json.dumps(body), headers=JSON)
+    response = await sqlite_api.http.request(method, path, content=json.dumps(body()), headers=JSON)
     detail = assert_problem(response, 422, "")["detail"]
     found = re.search(r"should contain at most (\d+) lists, objects and elements, but has (\d+): shorten", detail)
     assert found is not None

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 
 from tests.harnesses.hostile.sockets import Attack, Line, Target, head_of, raw, request, stream
 
@@ -53,6 +54,16 @@ def _json(value: object) -> bytes:
 
 def _keyed(method: str, path: str, value: object) -> Attack:
     return request(method, path, "Content-Type: application/json", key="operator", body=_json(value))
+
+
+def _large(method: str, path: str, value: Callable[[], object]) -> Attack:
+    """Like `_keyed` for a body that takes long to make: it is made for the first of the attacks."""
+    made = cache(lambda: _keyed(method, path, value()))
+
+    async def attack(line: Line, target: Target) -> None:
+        await made()(line, target)
+
+    return attack
 
 
 _CLIENT = {"url": "http://127.0.0.1:9", "data_size": 10, "compute_capacity": 1.0, "bandwidth": 1.0, "latency": 1.0}
@@ -168,15 +179,18 @@ WITH_KEY: dict[str, tuple[Attack, int]] = {
         1,
     ),
     "labels-by-the-million": (
-        _keyed("POST", "/v1/clients", _CLIENT | {"data_distribution": {str(n): 1.0 for n in range(500_000)}}),
+        _large("POST", "/v1/clients", lambda: _CLIENT | {"data_distribution": {str(n): 1.0 for n in range(500_000)}}),
         1,
     ),
     "tags-by-the-thousand": (
-        _keyed("POST", "/v1/clients", _CLIENT | {"tags": {str(n): "x" * 100 for n in range(50_000)}}),
+        _large("POST", "/v1/clients", lambda: _CLIENT | {"tags": {str(n): "x" * 100 for n in range(50_000)}}),
         1,
     ),
-    "name-of-10-mb": (_keyed("POST", "/v1/trainings", {"name": "n" * 10 * MEGABYTE}), 1),
-    "exclude-by-the-million": (_keyed("POST", "/v1/selections", {"exclude": [str(n) for n in range(500_000)]}), 1),
+    "name-of-10-mb": (_large("POST", "/v1/trainings", lambda: {"name": "n" * 10 * MEGABYTE}), 1),
+    "exclude-by-the-million": (
+        _large("POST", "/v1/selections", lambda: {"exclude": [str(n) for n in range(500_000)]}),
+        1,
+    ),
     "tags-by-the-thousand-in-a-query": (
         request("GET", "/v1/clients?" + "&".join(["tag=k:v"] * 1500), key="operator"),
         1,
@@ -196,7 +210,11 @@ WITH_KEY: dict[str, tuple[Attack, int]] = {
         1,
     ),
     "hyperparameters": (
-        _keyed("POST", "/v1/trainings", {"name": "x", "hyperparameters": {str(n): "v" * 1000 for n in range(20_000)}}),
+        _large(
+            "POST",
+            "/v1/trainings",
+            lambda: {"name": "x", "hyperparameters": {str(n): "v" * 1000 for n in range(20_000)}},
+        ),
         1,
     ),
 }
