@@ -2,6 +2,9 @@
 
 Three replicas drive three trainings at a time, wave after wave, until replicas have been killed as often as asked for.
 Then the same waves run without faults. Both runs must have the same history: the same selections, updates and models.
+
+If rounds carry the tasks of slow agents, or if updates travel over relays whose agents are killed as well, no two runs
+are the same. Then each model has to be the one that its recorded members make (`explained`).
 """
 
 import argparse
@@ -13,27 +16,22 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tcsfeel.agent import hosting
 from tests.harnesses import faults as points
-from tests.harnesses.api import Api
 from tests.harnesses.databases import database_server, new_database
+from tests.harnesses.devices import Devices
+from tests.harnesses.explained import counts, not_counted, unexplained
 from tests.harnesses.faults import Faults
-from tests.harnesses.fleet import learners, trained_more_than_once
+from tests.harnesses.fleet import trained_more_than_once
 from tests.harnesses.history import History, differences, problems, read_history
-from tests.harnesses.replicas import Replica, Replicas, running, switched_on
-from tests.harnesses.strategies import GROUPS, client_id, strategy_name
+from tests.harnesses.replicas import Replica, Replicas, switched_on
+from tests.harnesses.waves import Fleet, Work, at_work, wave
 
-CLIENTS_A_GROUP = 4
-CLIENTS_A_ROUND = 3
-FIT_SECONDS = 0.03
 CALM_LEASE_SECONDS = "30"  # no replica dies in this run, and a slow machine must not look like a dead one
-ENDED = {"completed", "failed", "cancelled"}
 LOOK_SECONDS = 0.1
 
 # Probabilities for each time that a point is reached. A round reaches most points once, and those of an update 3 times.
@@ -59,13 +57,15 @@ class Run:
             is stopped by the fence, unless such a check comes first.
         pause: the mean seconds between random signals from outside; None for no signals.
         patience: the seconds after which a run that has not ended fails.
-        transport: with ``pull``, half of the agents ask for their tasks.
+        work: what is trained.
+        lease: the seconds of a lease. Servers that stop do so for 1.2 to 2.5 times as long.
     """
 
     seed: int = 1
     kills: int | None = 200
     waves: int = 1
-    rounds: int = 6
+    work: Work = field(default_factory=Work)
+    lease: float = 1.0
     kills_at: Mapping[str, float] = field(default_factory=lambda: KILLS)
     stalls_at: Mapping[str, float] = field(default_factory=lambda: STALLS)
     stall_seconds: tuple[float, float] = (1.5, 2.5)
@@ -75,12 +75,15 @@ class Run:
     pause: float | None = 3.0
     patience: float = 3600.0
     mutant: str | None = None
-    transport: str = "push"
 
 
 @dataclass(kw_only=True)
 class Outcome:
-    """The result of a run. `problems` is empty if everything is correct."""
+    """The result of a run. `problems` is empty if everything is correct.
+
+    `devices_killed` counts the agents that were killed, `stale` the updates that count in a later round, and `relayed`
+    those that came through a relay.
+    """
 
     history: History
     problems: list[str]
@@ -93,6 +96,9 @@ class Outcome:
     takeovers: int
     trained_again: int
     seconds: float
+    devices_killed: int = 0
+    stale: int = 0
+    relayed: int = 0
 
 
 async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
@@ -104,24 +110,27 @@ async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
         seed=str(run.seed),
         kills=run.kills_at,
         stalls=run.stalls_at,
-        stall_seconds=run.stall_seconds,
+        stall_seconds=(run.lease * run.stall_seconds[0], run.lease * run.stall_seconds[1]),
         stalls_alone=run.stalls_alone,
         repeats=run.repeats_of,
     )
     found: list[str] = []
     async with new_database(server, directory / "database") as url:
-        environment = {"TCSFEEL_COORDINATOR__TICK_SECONDS": str(run.tick)}
+        environment = {
+            "TCSFEEL_COORDINATOR__TICK_SECONDS": str(run.tick),
+            "TCSFEEL_COORDINATOR__LEASE_SECONDS": str(run.lease),
+        }
         replicas = Replicas(directory / "replicas", url, faults=faults, mutant=run.mutant, environment=environment)
-        stranger = Stranger(replicas, random.Random(run.seed), run.pause)  # noqa: S311  (chance, not secrets)
-        async with _fleet(replicas, run.transport, directory / "agents") as (api, fleet):
-            waves = 0
+        async with at_work(replicas, run.work, directory / "agents") as fleet:
+            waves, rng = 0, random.Random(run.seed)  # noqa: S311  (chance, not secrets)
+            stranger = Stranger(replicas, fleet.devices, rng, run)
             with switched_on(faults) as calm_down:
                 enough = asyncio.create_task(_enough(replicas, run.kills, stranger, calm_down))
                 try:
                     async with asyncio.timeout(run.patience):
                         while waves < run.waves or not (run.kills is None or enough.done()):
                             waves += 1
-                            await _wave(api, run, waves)
+                            await wave(fleet.api, run.work, waves)
                 except TimeoutError:
                     found.append(f"wave {waves} has not come to its end within {run.patience:.0f} s")
                 finally:
@@ -131,7 +140,8 @@ async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
     recorded = faults.recorded()
     kills = Counter({point.partition(" ")[2]: n for point, n in recorded.items() if point.startswith("kill ")})
     kills["at random"] = max(0, replicas.ends[-9] - kills.total())
-    found += problems(history, replicas.data / "models")
+    found += problems(history, replicas.data / "models", whole=run.work.fixed)
+    found += [] if run.work.fixed else _of_members(history, replicas, run.work, fleet)
     found += replicas.unhandled()
     found += [f"{count} replicas ended with status {status}" for status, count in replicas.ends.items() if status != -9]
     return Outcome(
@@ -144,9 +154,19 @@ async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
         repeats=sum(count for fault, count in recorded.items() if fault.startswith("repeat ")),
         fenced=replicas.lines(" another server owns the training now "),
         takeovers=replicas.lines(" training taken over "),
-        trained_again=trained_more_than_once(fleet.values()),
+        trained_again=trained_more_than_once(fleet.learners.values()),
         seconds=time.monotonic() - began,
+        devices_killed=0 if fleet.devices is None else fleet.devices.kills,
+        stale=counts(history)[0],
+        relayed=counts(history)[1],
     )
+
+
+def _of_members(history: History, replicas: Replicas, work: Work, fleet: Fleet) -> list[str]:
+    """List what the members of rounds do not explain."""
+    absences = () if fleet.devices is None else fleet.devices.absences
+    trained = {task for learner in fleet.learners.values() for task in learner.trained}
+    return unexplained(history, replicas.data / "models", work.numbers, absences) + not_counted(history, trained)
 
 
 async def calm(run: Run, waves: int, directory: Path, server: str | None) -> History:
@@ -154,9 +174,9 @@ async def calm(run: Run, waves: int, directory: Path, server: str | None) -> His
     async with new_database(server, directory / "database") as url:
         environment = {"TCSFEEL_COORDINATOR__LEASE_SECONDS": CALM_LEASE_SECONDS}
         replicas = Replicas(directory / "replicas", url, environment=environment)
-        async with _fleet(replicas, run.transport, directory / "agents") as (api, _):
-            for wave in range(1, waves + 1):
-                await _wave(api, run, wave)
+        async with at_work(replicas, run.work, directory / "agents") as fleet:
+            for number in range(1, waves + 1):
+                await wave(fleet.api, run.work, number)
         history = await read_history(url)
     if found := problems(history, replicas.data / "models") + replicas.unhandled():
         raise AssertionError(f"even without faults: {found}")
@@ -164,16 +184,23 @@ async def calm(run: Run, waves: int, directory: Path, server: str | None) -> His
 
 
 class Stranger:
-    """Sends signals from outside at random times. Most of them kill a replica, some stop it past its lease."""
+    """Sends signals from outside at random times. Most of them kill a replica, some stop it past its lease.
 
-    def __init__(self, replicas: Replicas, rng: random.Random, pause: float | None) -> None:
+    Devices are killed as often as that, if the agents are devices.
+    """
+
+    def __init__(self, replicas: Replicas, devices: Devices | None, rng: random.Random, run: Run) -> None:
         self._replicas = replicas
+        self._devices = devices
         self._rng = rng
-        self._pause = pause
+        self._pause = run.pause
+        self._lease = run.lease
         self.freezes = 0
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as freezing:
+            if self._devices is not None and self._pause is not None:
+                freezing.create_task(self._devices.trouble(self._rng, self._pause))
             while self._pause is not None:
                 await asyncio.sleep(self._rng.uniform(0, 2 * self._pause))
                 replica: Replica = self._rng.choice(self._replicas.all)
@@ -181,7 +208,7 @@ class Stranger:
                     replica.signal(signal.SIGKILL)
                 else:
                     self.freezes += 1
-                    freezing.create_task(self._replicas.freeze(replica, self._rng.uniform(1.2, 2.5)))
+                    freezing.create_task(self._replicas.freeze(replica, self._lease * self._rng.uniform(1.2, 2.5)))
 
 
 async def _enough(replicas: Replicas, kills: int | None, stranger: Stranger, calm_down: Any) -> None:
@@ -197,67 +224,28 @@ async def _enough(replicas: Replicas, kills: int | None, stranger: Stranger, cal
             await outside
 
 
-@asynccontextmanager
-async def _fleet(replicas: Replicas, transport: str, state: Path) -> AsyncIterator[tuple[Api, Mapping[str, Any]]]:
-    """Run replicas with registered agents. With the transport ``pull``, every second one asks for its tasks."""
-    fleet = learners(
-        [client_id(group, number) for group in GROUPS for number in range(CLIENTS_A_GROUP)], seconds=FIT_SECONDS
-    )
-    pulled = {name: one for number, (name, one) in enumerate(fleet.items()) if transport == "pull" and number % 2}
-    called = {name: one for name, one in fleet.items() if name not in pulled}
-    url = f"http://127.0.0.1:{replicas.all[0].port}"
-    async with contextlib.AsyncExitStack() as stack:
-        api = await stack.enter_async_context(running(replicas))
-        await stack.enter_async_context(
-            hosting(called, server_url=url, api_key=replicas.key, heartbeat_seconds=3600, threads=len(called))
-        )
-        if pulled:
-            made = await api.call("POST", "/v1/invitations", json={"uses": len(pulled)})
-            await stack.enter_async_context(
-                hosting(pulled, server_url=url, invite=made["secret"], state=state, pull=True, threads=len(pulled))
-            )
-        yield api, fleet
-
-
-async def _wave(api: Api, run: Run, wave: int) -> None:
-    """Run a training for each group of clients, from its creation to its end."""
-    paths = []
-    for number, group in enumerate(GROUPS):
-        name = f"wave-{wave}-{group}"
-        body = {
-            "name": name,
-            "max_rounds": run.rounds,
-            "target_accuracy": 1.0,
-            "seed": 100 * wave + number,
-            "selection": {
-                "strategy": strategy_name(group),
-                "min_clients": CLIENTS_A_ROUND,
-                "max_clients": CLIENTS_A_ROUND,
-            },
-            "evaluation": {"clients": 2},
-            "round_policy": {"quorum": 1.0},
-        }
-        training = await api.call("POST", "/v1/trainings", json=body, headers={"Idempotency-Key": name})
-        paths.append(f"/v1/trainings/{training['id']}")
-        await api.call("POST", f"{paths[-1]}/start", also=409)  # 409 if it was started before, without an answer
-    for path in paths:
-        while (await api.call("GET", path))["status"] not in ENDED:  # noqa: ASYNC110
-            await asyncio.sleep(LOOK_SECONDS)
-
-
-def report(outcome: Outcome, database: str, found: list[str]) -> str:
-    """Return the last line of the report."""
+def report(outcome: Outcome, database: str, found: list[str], as_what: str = "as without faults") -> str:
+    """Return the last line of the report. `as_what` says what is right about the models."""
     at = ", ".join(f"{point} {count}" for point, count in sorted(outcome.kills.items()))
     return (
         f"crash on {database}: {outcome.kills.total()} kills ({at}); {outcome.stalls} stalls, "
         f"{outcome.freezes} freezes, {outcome.repeats} repeats; "
         f"{outcome.takeovers} takeovers, {outcome.fenced} fenced; "
         f"{outcome.history.rounds} rounds in {outcome.seconds:.0f} s, {outcome.trained_again} tasks trained again; "
-        f"{'ok, every model as without faults' if not found else f'{len(found)} PROBLEMS'}"
+        f"{_of_kind(outcome)}{f'ok, every model {as_what}' if not found else f'{len(found)} PROBLEMS'}"
     )
 
 
-def enough_seen(outcome: Outcome, wanted: int) -> list[str]:
+def _of_kind(outcome: Outcome) -> str:
+    counted = {
+        "agents killed": outcome.devices_killed,
+        "updates through relays": outcome.relayed,
+        "updates in a later round": outcome.stale,
+    }
+    return "".join(f"{count} {what}; " for what, count in counted.items() if count)
+
+
+def enough_seen(outcome: Outcome, wanted: int, work: Work) -> list[str]:
     """List the kinds of faults of which there were too few for the size of the run."""
     named = sum(point in points.POINTS for point in outcome.kills)
     return [
@@ -266,6 +254,9 @@ def enough_seen(outcome: Outcome, wanted: int) -> list[str]:
             (outcome.kills.total() < wanted, f"only {outcome.kills.total()} kills"),
             (named < min(8, wanted // 8), f"kills at {named} points only"),
             (outcome.fenced < min(10, wanted // 20), f"only {outcome.fenced} fenced writes"),
+            (work.carry and outcome.stale < wanted, f"only {outcome.stale} updates in a later round"),
+            (work.relay and outcome.relayed < wanted, f"only {outcome.relayed} updates through relays"),
+            (work.relay and outcome.devices_killed < wanted // 8, f"only {outcome.devices_killed} agents killed"),
         )
         if missing
     ]
@@ -277,17 +268,28 @@ async def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--transport", choices=["push", "pull"], default="push", help="pull: half of the agents pull")
+    parser.add_argument("--stragglers", choices=["skip", "carry"], default="skip", help="carry: some agents are slow")
+    parser.add_argument("--topology", choices=["star", "relay"], default="star", help="relay: agents are killed, too")
+    parser.add_argument("--lease", type=float, default=1.0, help="seconds of a lease, more on a machine that is busy")
     parser.add_argument("--keep", type=Path, help="a new directory for logs and files, instead of a temporary one")
     given = parser.parse_args()
-    run = Run(seed=given.seed, kills=given.kills, patience=120 + 20 * given.kills, transport=given.transport)
+    if given.stragglers == "carry" and given.topology == "relay":
+        parser.error("a training cannot carry the tasks of stragglers over relays")
+    carry, relay = given.stragglers == "carry", given.topology == "relay"
+    work = Work(rounds=8 if carry else 6, pull=given.transport == "pull", carry=carry, relay=relay)
+    run = Run(
+        seed=given.seed, kills=given.kills, patience=120 + 20 * given.lease * given.kills, work=work, lease=given.lease
+    )
     with database_server(given.database) as server, contextlib.ExitStack() as stack:
         directory = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-crash-")))
         outcome = await crash(run, directory / "crash", server)
-        without = await calm(run, outcome.waves, directory / "calm", server)
-    found = outcome.problems + differences(outcome.history, without) + enough_seen(outcome, given.kills)
+        found = outcome.problems + enough_seen(outcome, given.kills, work)
+        if work.fixed:
+            without = await calm(run, outcome.waves, directory / "calm", server)
+            found += differences(outcome.history, without)
     for problem in found[:50]:
         print(f"  {problem}")
-    print(report(outcome, given.database, found))
+    print(report(outcome, given.database, found, *(() if work.fixed else ("explained by its members",))))
     return 1 if found else 0
 
 

@@ -22,6 +22,7 @@ from tcsfeel.wire.tasks import LOSS
 MANY = 1_000_000
 SKIPPED = "evaluation.skipped"
 ONCE_A_ROUND = ("round.started", "round.planned", "round.aggregated", "round.completed")
+COUNTED = frozenset({*ONCE_A_ROUND, "participation.received", "evaluation.received"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,11 @@ async def read_history(url: str) -> History:
         await db.dispose()
 
 
-def problems(history: History, models: Path, *, cancelled: bool = False) -> list[str]:
+def problems(history: History, models: Path, *, cancelled: bool = False, whole: bool = True) -> list[str]:
     """List what must never happen, whatever the faults: lost rounds, updates that count twice, missing models.
 
-    Every training must have reached its last round. With `cancelled`, its last round may have been abandoned.
+    Every training must have reached its last round. With `cancelled`, its last round may have been abandoned. If a
+    history need not be `whole`, participations may have ended without an update, and rounds without a model.
     """
     end = ("cancelled", "cancelled") if cancelled else ("completed", "max_rounds")
     found = []
@@ -87,15 +89,15 @@ def problems(history: History, models: Path, *, cancelled: bool = False) -> list
         if (training.status, training.stop_reason) != end:
             found.append(f"{name}: is {training.status} ({training.stop_reason})")
         last = training.current_round if cancelled else training.config.max_rounds
-        whole = _without_cut_round(story) if cancelled else story
-        found += _round_problems(name, story, last)
-        found += _event_problems(name, whole)
-        found += _model_problems(name, whole, models)
-    parts = [
-        part for story in history.stories.values() for round_ in story.rounds.values() for part in round_.participations
-    ]
+        left = _without_cut_round(story) if cancelled else story
+        found += _round_problems(name, story, last, whole=whole)
+        found += _event_problems(name, left, whole=whole)
+        found += _model_problems(name, left, models)
+    rounds = [round_ for story in history.stories.values() for round_ in story.rounds.values()]
+    parts = [part for round_ in rounds for part in round_.participations]
+    chosen = [part for round_ in rounds for part in round_.participations if part.begun_in in {None, round_.number}]
     for what, counted, true in (
-        ("selected", history.selected, Counter(part.client_id for part in parts)),
+        ("selected", history.selected, Counter(part.client_id for part in chosen)),
         ("completed", history.completed, Counter(part.client_id for part in parts if part.status == "received")),
     ):
         found += [
@@ -134,13 +136,17 @@ def _without_cut_round(story: Story) -> Story:
     return replace(story, rounds=rounds, events=events)
 
 
-def _round_problems(name: str, story: Story, last: int) -> Iterator[str]:
-    """Yield problems unless the rounds 1 to `last` are completed. A cancelled training may have abandoned the last."""
+def _round_problems(name: str, story: Story, last: int, *, whole: bool) -> Iterator[str]:
+    """Yield problems unless the rounds 1 to `last` are completed. A cancelled training may have abandoned the last.
+
+    If the history need not be `whole`, they may be abandoned.
+    """
+    ended = {"completed"} if whole else {"completed", "abandoned"}
     for number in range(1, last + 1):
         round_ = story.rounds.get(number)
         if round_ is None:
             yield f"{name} round {number}: lost"
-        elif round_.status != "completed" and (story.training.status, number) != ("cancelled", last):
+        elif round_.status not in ended and (story.training.status, number) != ("cancelled", last):
             yield f"{name} round {number}: is {round_.status} ({round_.failure_reason})"
         elif (counted := _evaluations_counted(round_)) != (
             came := sum(one.status == "received" for one in round_.evaluations)
@@ -154,28 +160,35 @@ def _evaluations_counted(round_: Round) -> int:
     return round_.metrics[LOSS].clients if LOSS in round_.metrics else 0
 
 
-def _event_problems(name: str, story: Story) -> Iterator[str]:
-    """Yield problems unless each update and evaluation was received once, and each step of a round was done once."""
+def _event_problems(name: str, story: Story, *, whole: bool) -> Iterator[str]:
+    """Yield problems unless each update and evaluation was received once, and each step of a round was done once.
+
+    If the history is `whole`, nothing else has happened.
+    """
     expected: Counter[tuple[str, int, str | None]] = Counter()
     for round_ in story.rounds.values():
-        expected.update((kind, round_.number, None) for kind in ONCE_A_ROUND)
-        expected.update(("participation.received", round_.number, part.client_id) for part in round_.participations)
-        expected.update(("evaluation.received", round_.number, one.client_id) for one in round_.evaluations)
+        steps = ONCE_A_ROUND if round_.status == "completed" else ONCE_A_ROUND[:2]
+        expected.update((kind, round_.number, None) for kind in steps)
         for part in round_.parts:
-            if part.status != "received":
+            if part.status == "received":
+                what = "participation" if part.kind == "fit" else "evaluation"
+                expected[f"{what}.received", round_.number, part.client_id] += 1
+            elif whole:
                 yield f"{name} round {round_.number}: {part.kind} of {part.client_id} {part.status} ({part.reason})"
-    for (kind, number, client_id), count in sorted((story.events - expected).items(), key=str):
+    seen = story.events if whole else Counter({one: n for one, n in story.events.items() if one[0] in COUNTED})
+    for (kind, number, client_id), count in sorted((seen - expected).items(), key=str):
         yield f"{name} round {number}: {count} times {kind} {client_id or 'of all'} too many"
     for (kind, number, client_id), count in sorted((expected - story.events).items(), key=str):
         yield f"{name} round {number}: {count} times {kind} {client_id or 'of all'} missing"
 
 
 def _model_problems(name: str, story: Story, models: Path) -> Iterator[str]:
-    """Yield problems unless each round has one version, with the one before as its parent and the right bytes."""
-    if sorted(story.versions) != [0, *sorted(story.rounds)]:
+    """Yield problems unless each completed round has one version, made from the one before, with the right bytes."""
+    completed = [number for number, round_ in sorted(story.rounds.items()) if round_.status == "completed"]
+    if sorted(story.versions) != [0, *completed]:
         yield f"{name}: has model versions of rounds {sorted(story.versions)}"
+    parent: ModelVersion | None = None
     for number, version in sorted(story.versions.items()):
-        parent = story.versions.get(number - 1)
         round_ = story.rounds.get(number)
         if version.parent != (parent and parent.sha256):
             yield f"{name} round {number}: its model has the wrong parent"
@@ -184,6 +197,7 @@ def _model_problems(name: str, story: Story, models: Path) -> Iterator[str]:
         file = models / version.sha256
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != version.sha256:
             yield f"{name} round {number}: its model's file is not whole"
+        parent = version
     last = story.versions.get(max(story.versions, default=0))
     if last is None or story.training.model != last.sha256:
         yield f"{name}: does not point to its newest model"

@@ -7,6 +7,9 @@ from typing import Any
 from sqlalchemy import delete, update
 
 from app.domain.rounds import Participation
+from app.services.rounds.phase import Phase
+from app.services.rounds.relaying import Relaying
+from app.store.carried import CarriedRepository
 from app.store.leases import Lease, LeaseRepository
 from app.store.models import ModelVersion, ModelVersionRepository
 from app.store.rounds import RoundRepository
@@ -53,10 +56,33 @@ def replace_model() -> None:
     _replace(ModelVersionRepository, "add", put)
 
 
+def carry_twice() -> None:
+    """Take a carried task into the round after the next one as well, so that its update counts in both."""
+
+    async def take_in(self: CarriedRepository, training_id: str, _to: int) -> int:
+        return len(await self.open(training_id))
+
+    _replace(CarriedRepository, "take_in", take_in)
+
+
+def child_twice() -> None:
+    """Ask a child for its update although its relay has brought it, and count both."""
+    settle_twice()
+
+    async def child(self: Relaying, lease: Lease, phase: Phase, part: Participation, *rest: Any) -> float | None:
+        client, course = rest
+        await course.over.wait()
+        return await self._participants.fit(lease, phase, part, client, resumed=True)
+
+    _replace(Relaying, "_child", child)
+
+
 MUTATIONS: Mapping[str, Callable[[], None]] = {
     "no-fence": no_fence,
     "settle-twice": settle_twice,
     "replace-model": replace_model,
+    "carry-twice": carry_twice,
+    "child-twice": child_twice,
 }
 
 

@@ -12,6 +12,7 @@ from tests.harnesses.databases import Kind
 from tests.harnesses.history import differences
 from tests.harnesses.mutants import short
 from tests.harnesses.takeover import takeover
+from tests.harnesses.waves import Work
 
 PATIENCE = 300.0  # for machines that are busy with something else
 KILLS = 6
@@ -26,7 +27,7 @@ def server(request: pytest.FixtureRequest, kind: Kind) -> str | None:
 @pytest.mark.parametrize("kind", ["postgres", "sqlite"])
 async def test_no_round_is_lost_by_crashes(server: str | None, kind: Kind, tmp_path: Path) -> None:
     hasty = {point: min(1.0, 3 * chance) for point, chance in FREQUENT.items()}
-    run = Run(kills=KILLS, rounds=2, kills_at=hasty, pause=1.5, patience=PATIENCE)
+    run = Run(kills=KILLS, work=Work(rounds=2), kills_at=hasty, pause=1.5, patience=PATIENCE)
     outcome = await crash(run, tmp_path / "crash", server)
     without = await calm(run, outcome.waves, tmp_path / "calm", server)
     assert outcome.problems + differences(outcome.history, without) == []
@@ -38,7 +39,7 @@ async def test_no_round_is_lost_by_crashes(server: str | None, kind: Kind, tmp_p
 async def test_a_second_model_for_a_round_does_not_go_unseen(server: str | None, tmp_path: Path) -> None:
     run = replace(
         short("replace-model", "replace-model"),
-        rounds=2,
+        work=Work(rounds=2),
         repeats_of={"committed": 1.0},
         kills_at={},
         pause=None,
