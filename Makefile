@@ -5,6 +5,8 @@
 #   WORKERS=3                 processes that share the tests, or the mutants: one more than two cores, since many wait
 #   DEPTH=10                  times as many examples for the slower property tests
 #   DB=sqlite KILLS=50        for crash and takeover: which database (postgres, if not said), and how many kills
+#   ARGS="--transport pull"   for crash; likewise "--stragglers carry" or "--topology relay", and "--lease 4" if this
+#                             machine is busy
 #   AGENTS=40 ROUNDS=10       for chaos; likewise MINUTES=3 for soak, RESTARTS=5 for restarts, SEEDS=1 for fuzz, and
 #                             ATTACK=20 (seconds) for hostile
 

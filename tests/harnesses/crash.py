@@ -58,7 +58,7 @@ class Run:
         pause: the mean seconds between random signals from outside; None for no signals.
         patience: the seconds after which a run that has not ended fails.
         work: what is trained.
-        lease: the seconds of a lease. Servers that stop do so for 1.2 to 2.5 times as long.
+        lease: the seconds of a lease. Stops and pauses are as long as it takes with leases of 1 s, and longer with it.
     """
 
     seed: int = 1
@@ -110,7 +110,7 @@ async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
         seed=str(run.seed),
         kills=run.kills_at,
         stalls=run.stalls_at,
-        stall_seconds=(run.lease * run.stall_seconds[0], run.lease * run.stall_seconds[1]),
+        stall_seconds=(run.lease - 1 + run.stall_seconds[0], run.lease - 1 + run.stall_seconds[1]),
         stalls_alone=run.stalls_alone,
         repeats=run.repeats_of,
     )
@@ -193,8 +193,8 @@ class Stranger:
         self._replicas = replicas
         self._devices = devices
         self._rng = rng
-        self._pause = run.pause
-        self._lease = run.lease
+        self._pause = run.pause and run.pause * run.lease
+        self._longer = run.lease - 1.0
         self.freezes = 0
 
     async def run(self) -> None:
@@ -208,7 +208,7 @@ class Stranger:
                     replica.signal(signal.SIGKILL)
                 else:
                     self.freezes += 1
-                    freezing.create_task(self._replicas.freeze(replica, self._lease * self._rng.uniform(1.2, 2.5)))
+                    freezing.create_task(self._replicas.freeze(replica, self._longer + self._rng.uniform(1.2, 2.5)))
 
 
 async def _enough(replicas: Replicas, kills: int | None, stranger: Stranger, calm_down: Any) -> None:
