@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,10 +38,10 @@ class Kept:
         return name
 
 
-def part(client_id: str, **fields: object) -> Participation:
+def part(client_id: str, **fields: Any) -> Participation:
     return replace(
         Participation(client_id=client_id, status="received", num_examples=examples_of(NUMBERS[client_id])),
-        **fields,  # type: ignore[arg-type]  (they are those of a participation)
+        **fields,
     )
 
 
@@ -49,7 +50,7 @@ def mean(updates: dict[str, Parameters], weights: dict[str, float]) -> Parameter
     return {"w": np.sum([weights[one] / total * update["w"].astype(float) for one, update in updates.items()], axis=0)}
 
 
-def completed(number: int, base: str, made: str, *parts: Participation, **fields: object) -> Round:
+def completed(number: int, base: str, made: str, *parts: Participation, **fields: Any) -> Round:
     return a_round(number=number, status="completed", base_model=base, model=made, participations=parts, **fields)
 
 
@@ -112,7 +113,7 @@ def test_a_child_counts_once(weights: dict[str, float], problem: str | None, tmp
 
 
 def test_a_task_counts_in_one_round_and_goes_on_where_it_says(tmp_path: Path) -> None:
-    abandoned = {"status": "abandoned", "base_model": "m"}
+    abandoned: dict[str, Any] = {"status": "abandoned", "base_model": "m"}
     first = a_round(**abandoned, participations=(part("a", status="carried", begun_in=1, carried_to=2), part("b")))
     second = a_round(number=2, **abandoned, participations=(part("a", begun_in=1, base_model="m"),))
     assert unexplained(history(first, second), tmp_path, NUMBERS) == []
