@@ -107,13 +107,13 @@ async def test_a_carried_task_counts_after_its_training_has_moved_to_another_liv
                 os.kill(first.pid, signal.SIGSTOP)
                 try:
                     async with asyncio.timeout(PATIENCE):
-                        while "training taken over" not in second.log.read_text():  # noqa: ASYNC110
+                        while "training taken over" not in second.log.read_text():  # noqa: ASYNC110  (another process rings no bell)
                             await asyncio.sleep(0.05)
                 finally:
                     os.kill(first.pid, signal.SIGCONT)
                 for trainer in (*called.values(), slow):
                     trainer.open.set()
-                while (moved := await call(api, "GET", f"{path}/rounds/2"))["status"] != "completed":  # noqa: ASYNC110  (it is in other processes, which ring no bell)
+                while (moved := await call(api, "GET", f"{path}/rounds/2"))["status"] != "completed":  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
                 parts = {one["client_id"]: one for one in moved["participations"]}
                 assert (moved["status"], {one["status"] for one in parts.values()}) == ("completed", {"received"}), (

@@ -33,7 +33,7 @@ RUNS = {
     "settle-twice": Run(repeats_of=REPEATS | {"settled": 0.5}),
     "replace-model": Run(repeats_of=REPEATS | {"committed": 0.5}),
     "carry-twice": Run(work=Work(carry=True), kills_at={}, stalls_at={}, pause=None),
-    "child-twice": Run(work=Work(relay=True), kills_at={}, stalls_at={}, pause=None),
+    "child-twice": Run(work=Work(relay=True, pull=True), kills_at={}, stalls_at={}, pause=None),
 }
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
+from types import ModuleType
 from typing import Any
 
 from sqlalchemy import delete, update
 
-from app.domain.rounds import Participation
-from app.services.rounds.phase import Phase
-from app.services.rounds.relaying import Relaying
+from app.domain import relays
+from app.domain.rounds import Participation, Round
 from app.store.carried import CarriedRepository
 from app.store.leases import Lease, LeaseRepository
 from app.store.models import ModelVersion, ModelVersionRepository
@@ -66,15 +66,13 @@ def carry_twice() -> None:
 
 
 def child_twice() -> None:
-    """Ask a child for its update although its relay has brought it, and count both."""
-    settle_twice()
+    """Count each child of a relay twice when the means of a round are weighed."""
+    once = relays.by_file
 
-    async def child(self: Relaying, lease: Lease, phase: Phase, part: Participation, *rest: Any) -> float | None:
-        client, course = rest
-        await course.over.wait()
-        return await self._participants.fit(lease, phase, part, client, resumed=True)
+    def by_file(round_: Round) -> list[list[Participation]]:
+        return [[*members, *members[1:]] for members in once(round_)]
 
-    _replace(Relaying, "_child", child)
+    _replace(relays, "by_file", by_file)
 
 
 MUTATIONS: Mapping[str, Callable[[], None]] = {
@@ -90,7 +88,7 @@ def install(name: str) -> None:
     MUTATIONS[name]()
 
 
-def _replace(owner: type, name: str, replacement: Any) -> None:
+def _replace(owner: type | ModuleType, name: str, replacement: Any) -> None:
     if not hasattr(owner, name):
         raise AttributeError(f"{owner.__name__} has no {name!r} any more that could be broken")
     setattr(owner, name, replacement)
