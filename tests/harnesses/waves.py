@@ -152,5 +152,5 @@ async def wave(api: Api, work: Work, number: int) -> None:
         paths.append(f"/v1/trainings/{training['id']}")
         await api.call("POST", f"{paths[-1]}/start", also=409)  # 409 if it was started before, without an answer
     for path in paths:
-        while (await api.call("GET", path))["status"] not in ENDED:  # noqa: ASYNC110
+        while (await api.call("GET", path))["status"] not in ENDED:  # noqa: ASYNC110  (servers ring no bell)
             await asyncio.sleep(LOOK_SECONDS)
