@@ -58,8 +58,8 @@ export function evaluations(round) {
 }
 
 // Why each client was selected, and why the others were not.
-export function selection(found) {
-	if (found === null) return p("quiet", "The round is not planned yet.");
+export function selection(found, round) {
+	if (!found) return p("quiet", round?.ended_at ? "The round ended before it was planned." : "The round is not planned yet.");
 	const groups = new Map();
 	for (const one of found.skipped) {
 		const family = one.reason.split(":")[0].replace(/\d+(\.\d+)?/g, "…");

@@ -43,7 +43,7 @@ export class TrainingView {
 		this.panels.curves.show([rounds, training.goal, chosen?.number, this.app.width()], () => this.#curves(training, rounds, chosen));
 		this.panels.round.show([chosen, rounds.length], () => (chosen ? [this.#steps(chosen, rounds), roundFacts(chosen, training), timeline(chosen, training), evaluations(chosen)] : p("empty", "No round has begun yet.")));
 		const selected = chosen && await this.#selection(chosen);
-		this.panels.selection.show([chosen?.number, selected], () => selection(selected));
+		this.panels.selection.show([chosen?.number, chosen?.status, selected], () => selection(selected, chosen));
 		this.panels.rounds.show(rounds, () => this.#table(training, rounds));
 		if (this.#models === null || this.#models.round !== training.current_round || this.#models.model !== training.model) {
 			this.#models = { round: training.current_round, model: training.model, items: await api.all(pathOf("trainings", this.id, "models"), {}, 1000) };
@@ -59,13 +59,14 @@ export class TrainingView {
 		return this.kept;
 	}
 
+	// A round that is planned has a selection, and one that ended without a plan may have one, which says who was out.
 	async #selection(round) {
+		if (round.status === "selecting") return null;
 		if (!this.#selections.has(round.number)) {
 			const found = await this.app.api.get(pathOf("trainings", this.id, "rounds", round.number, "selection")).catch((error) => {
-				if (error.status === 404) return null;
+				if (error.status === 404 && round.plan === null) return null;
 				throw error;
 			});
-			if (found === null) return null;
 			this.#selections.set(round.number, found);
 		}
 		return this.#selections.get(round.number);

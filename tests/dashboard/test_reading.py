@@ -1,4 +1,4 @@
-"""What the comparison and its explorer show while they read, when reads fail, and when the user chooses meanwhile."""
+"""What views show while they read, when reads fail, and when the user chooses meanwhile."""
 
 from pathlib import Path
 
@@ -108,6 +108,35 @@ COMPARE = (
     return { first, table };
 """
 )
+TRAINING = (
+    PAGE
+    + """
+    const { TrainingView } = await import("./training.js");
+    const base = { number: 1, started_at: "2026-11-30T09:00:00Z", ended_at: null, status: "selecting", plan: null,
+        selected_clients: [], participations: [], evaluations: [], metrics: {} };
+    const missing = Object.assign(new Error("no such selection"), { status: 404 });
+    let round = base;
+    const asked = [];
+    const api = {
+        get: async (path) => {
+            if (path.endsWith("/selection")) { asked.push(round.status); throw missing; }
+            if (path.endsWith("/rounds")) return { items: [round], next_cursor: null };
+            return { ...training("a"), selection: {}, progress: null, best_round: null };
+        },
+        all: async () => [],
+    };
+    const view = new TrainingView({ api, width: () => 100, may: () => false }, "a", new URLSearchParams(""));
+    const seen = [];
+    for (const changes of [{}, { status: "abandoned", ended_at: base.started_at }]) {
+        round = { ...base, ...changes };
+        for (let time = 0; time < 2; time += 1) await view.refresh();
+        seen.push([asked.splice(0), view.panels.selection.body.text]);
+    }
+    round = { ...base, number: 2, status: "training", plan: {} };
+    seen.push(await view.refresh().catch((error) => error.message));
+    return seen;
+"""
+)
 
 
 def test_the_explorer_begins_again_after_a_failure_and_only_the_newest_beginning_counts(tmp_path: Path) -> None:
@@ -122,3 +151,10 @@ def test_the_explorer_begins_again_after_a_failure_and_only_the_newest_beginning
 
 def test_a_training_can_be_chosen_while_the_others_are_read(tmp_path: Path) -> None:
     assert run(tmp_path / "dashboard", COMPARE, None) == {"first": 3, "table": ["a", "b"]}
+
+
+def test_a_selection_is_asked_for_once_the_round_has_one_and_only_then_its_absence_is_an_error(tmp_path: Path) -> None:
+    selecting, abandoned, training = run(tmp_path / "dashboard", TRAINING, None)
+    assert selecting == [[], "The round is not planned yet."]
+    assert abandoned == [["abandoned"], "The round ended before it was planned."]
+    assert training == "no such selection"
