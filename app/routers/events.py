@@ -30,6 +30,7 @@ router = APIRouter(prefix="/v1/events", tags=["events"], route_class=ApiRoute)
 ALIVE_SECONDS = 2.5
 RETRY_MILLISECONDS = 2000
 PAGE = 100  # events of a stream that are in memory for one reader
+BLOCK_BYTES = 65_536  # of a stream, after which its reader is waited for
 MOST_ID = 2**63 - 1
 
 Types = Annotated[
@@ -120,22 +121,28 @@ async def stream_events(
     begin = last_event_id if last_event_id is not None else after
     cursor = await feed.newest() if begin is None else begin
     only = EventFilter(training, client, frozenset(type_ or ()))
-    return EventStream(_streamed(feed, recheck, cursor, only), feed, party)
+    return EventStream(streamed(feed, recheck, cursor, only), feed, party)
 
 
-async def _streamed(
+async def streamed(
     feed: EventFeed, recheck: Callable[[], Coroutine[Any, Any, Principal]], cursor: int, only: EventFilter
 ) -> AsyncIterator[bytes]:
+    """Yield the blocks of a stream. Events that are there together come in one block, after one look at the key."""
     reason = "this server stops: connect again"
     yield format_sse_event(comment="connected", retry=RETRY_MILLISECONDS)
     try:
-        async for event in _followed(feed, cursor, only):
-            by = await recheck()
-            if event is None:
-                yield format_sse_event(comment="alive")
-            else:
+        async for items in _followed(feed, cursor, only):
+            by, block = await recheck(), bytearray()
+            for event in items:
                 data = _shown(event, by).model_dump_json()
-                yield format_sse_event(event=event.type, id=str(event.id), data_str=data)
+                block += format_sse_event(event=event.type, id=str(event.id), data_str=data)
+                if len(block) > BLOCK_BYTES:
+                    yield bytes(block)
+                    by, block = await recheck(), bytearray()
+            if not items:
+                yield format_sse_event(comment="alive")
+            elif block:
+                yield bytes(block)
     except Unauthenticated:
         reason = "the key is not valid any more"
     except DatabaseUnavailable as error:
@@ -145,15 +152,13 @@ async def _streamed(
     yield format_sse_event(event="closing", data_str=json.dumps({"reason": reason}))
 
 
-async def _followed(feed: EventFeed, cursor: int, only: EventFilter) -> AsyncIterator[RecordedEvent | None]:
-    """Yield each event after a cursor until the server stops, and None now and then if there is none."""
+async def _followed(feed: EventFeed, cursor: int, only: EventFilter) -> AsyncIterator[list[RecordedEvent]]:
+    """Yield the events after a cursor until the server stops, some at a time, and none now and then."""
     while not feed.stopping:
         page = await feed.page(after=cursor, limit=PAGE, only=only, seconds=ALIVE_SECONDS)
         cursor = page.cursor
-        for event in page.items:
-            yield event
-        if not page.items and not feed.stopping:
-            yield None
+        if page.items or not feed.stopping:
+            yield page.items
 
 
 def _shown(event: RecordedEvent, by: Principal) -> EventOut:

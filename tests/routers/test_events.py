@@ -5,14 +5,20 @@ Covers: app.routers.events, app.http.waiting
 
 import asyncio
 import json
+import re
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from app.domain.events.rounds import ParticipationFailed
+from app.domain.principals import ADMIN, Principal
 from app.http.quotations import HIDDEN
 from app.http.waiting import unless_gone
+from app.routers import events
+from app.routers.events import streamed
+from app.services.events.feed import EventFilter
 from tests.api import Api, assert_problem
 
 SAID = "the secret of another service"
@@ -109,6 +115,30 @@ async def test_a_stream_begins_after_an_event_and_ends_with_the_server(sqlite_ap
     parts = [dict(line.split(": ", 1) for line in part.splitlines()) for part in response.text.split("\n\n") if part]
     assert parts[-1]["event"] == "closing"
     assert "connect again" in json.loads(parts[-1]["data"])["reason"]
+
+
+async def test_events_that_are_there_together_come_in_one_block_after_one_look_at_the_key(
+    sqlite_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await sqlite_api.create_training()
+    looks = 0
+
+    async def recheck() -> Principal:
+        nonlocal looks
+        looks += 1
+        return ADMIN
+
+    async def ids(blocks: AsyncIterator[bytes]) -> list[str]:
+        return re.findall(r"^id: (\d+)$", (await anext(blocks)).decode(), re.MULTILINE)
+
+    blocks = streamed(sqlite_api.system.feed, recheck, 0, EventFilter())
+    assert [await ids(blocks) for _ in range(2)] == [[], ["1", "2", "3"]]
+    assert looks == 1
+    monkeypatch.setattr(events, "BLOCK_BYTES", 0)
+    blocks = streamed(sqlite_api.system.feed, recheck, 0, EventFilter())
+    assert [await ids(blocks) for _ in range(4)] == [[], ["1"], ["2"], ["3"]]
+    assert looks == 4
 
 
 async def test_work_for_a_caller_ends_when_the_caller_hangs_up() -> None:
