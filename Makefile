@@ -46,7 +46,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help install demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser fuzz lowest validators site topology protos released lock clean
+.PHONY: help install demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser readers fuzz lowest validators site topology protos released lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -130,6 +130,9 @@ authz: $(DEV) ## Call every operation as every kind of caller, and see that exac
 
 browser: $(DEV) ## Go through every view of the dashboard in a real Chromium, with a fault to find (ARGS="--pictures DIRECTORY")
 	@$(BIN)/python -m tests.harnesses.browser $(ARGS)
+
+readers: $(DEV) ## Follow events with 200 readers and 5 webhooks, kill who serves them, and see what it costs (DB=sqlite KILLS=2)
+	@$(BIN)/python -m tests.harnesses.readers $(EACH_DB) --kills $(or $(KILLS),6) $(ARGS)
 
 ssrf: $(DEV) ## Register clients at forbidden addresses in every form, and see that none is connected to (DB=sqlite)
 	@$(BIN)/python -m tests.harnesses.ssrf $(EACH_DB) $(ARGS)

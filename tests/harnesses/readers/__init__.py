@@ -1,0 +1,1 @@
+"""Follow events with many readers and webhooks while replicas are killed: ``make readers``."""
