@@ -35,7 +35,7 @@ OTHERS = {
 NAVIGATION = {
     "Start": "tutorial from-flower comparison",
     "How to": "howto/README howto/register howto/enrol howto/nat howto/links howto/trainers howto/strategy howto/tune "
-    "deployment troubleshooting runbooks",
+    "howto/track deployment troubleshooting runbooks",
     "Reference": "rest cli operations dashboard events agent-protocol python client agents grpc webhooks",
     "Explanations": "selection rounds security privacy architecture resilience",
     "Project": "readme changelog contributing reporting decisions benchmarks benchmarks-selection "

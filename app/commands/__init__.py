@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tcsfeel.cli.ending import fail
+from tcsfeel.cli.options import key_option, server_option
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -135,6 +136,29 @@ def verify(*, directory: Path) -> None:
     from app.commands import backups  # noqa: PLC0415  (help should be quick)
 
     click.echo(f"the backup is complete: {backups.verified(directory)}")
+
+
+@click.command(epilog="Example: tcsfeel track --mlflow http://127.0.0.1:5000")
+@server_option
+@key_option
+@click.option(
+    "--mlflow", metavar="URL", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="The base URL of an MLflow server"
+)
+@click.option("--experiment", metavar="NAME", default="tcsfeel", help="The experiment of MLflow to write into")
+@click.option("--tensorboard", metavar="DIRECTORY", type=click.Path(path_type=Path), help="Where TensorBoard reads")
+@click.option("--wandb", metavar="PROJECT", help="The project of Weights & Biases")
+@click.option("--training", "trainings", metavar="ID", multiple=True, help="Only this training; may be repeated")
+@click.option("--clients", type=click.IntRange(0), default=200, help="Largest round whose clients have own figures")
+@click.option("--once", is_flag=True, help="Write what there is, and end")
+def track(*, server: str, key: str | None, trainings: tuple[str, ...], once: bool, **targets: Any) -> None:
+    """Copy trainings to experiment trackers, and go on as their rounds end, until Ctrl-C.
+
+    If it is started again, it goes on where it stopped, and writes nothing twice. MLFLOW_TRACKING_USERNAME and
+    MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, are sent to an MLflow server that asks who calls.
+    """
+    from app.commands import tracking  # noqa: PLC0415  (help should be quick)
+
+    tracking.run(server, key, tracking.Targets(**targets), trainings=trainings, once=once)
 
 
 @click.command(epilog="Example: tcsfeel demo --strategy random")

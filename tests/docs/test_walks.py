@@ -13,8 +13,9 @@ from tcsfeel.agent import Task
 from tests.docs.pages import ROOT, blocks, page
 from tests.docs.shells import apart, shell
 from tests.e2e.federations import federation
+from tests.tracking.servers import FakeMlflow
 
-HOWTOS = ("register", "enrol", "links", "strategy", "tune")
+HOWTOS = ("register", "enrol", "links", "strategy", "tune", "track")
 
 
 def test_the_tutorial_ends_with_a_model_of_all_devices(tmp_path: Path) -> None:
@@ -32,8 +33,9 @@ def test_the_tutorial_ends_with_a_model_of_all_devices(tmp_path: Path) -> None:
 def test_the_commands_of_the_how_tos_run_one_after_the_other(tmp_path: Path, sqlite_url: str) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("go", "__pycache__"))
     script = "\n".join(f"echo '== {name}'\n" + "\n".join(blocks(page(f"howto/{name}.md"), "bash")) for name in HOWTOS)
-    with federation(tmp_path, sqlite_url) as server:
-        output = shell(script, tmp_path, TCSFEEL_SERVER=server.url, TCSFEEL_KEY=server.key)
+    with federation(tmp_path, sqlite_url) as server, FakeMlflow().served() as (mlflow, url):
+        settings = {"TCSFEEL_SERVER": server.url, "TCSFEEL_KEY": server.key, "MLFLOW_TRACKING_URI": url}
+        output = shell(script, tmp_path, **settings)
     parts = dict(zip(HOWTOS, output.split("== ")[1:], strict=True))
     assert '"id":"press-1"' in parts["register"]
     assert "north-1" in parts["enrol"]
@@ -42,6 +44,9 @@ def test_the_commands_of_the_how_tos_run_one_after_the_other(tmp_path: Path, sql
     assert "fedcs [" in parts["strategy"]
     assert parts["tune"].count("completed") >= 2
     assert len((tmp_path / "rounds.csv").read_text().splitlines()) > 4
+    finished = [run["id"] for run in mlflow.runs.values() if run["status"] == "FINISHED"]
+    assert len(finished) == parts["track"].count(": completed, up to round") >= 2
+    assert {run for run, name, *_ in mlflow.metrics if name == "round/goal_value"} >= set(finished)
 
 
 def test_every_command_of_the_how_tos_is_run() -> None:

@@ -1,0 +1,206 @@
+"""Write trainings to an MLflow server, over its public REST API.
+
+Each training is a run with the tag ``tcsfeel.training``. Its tag ``tcsfeel.round`` is the number of the last round that
+was written, and is sent together with the figures of that round. A round that is written twice leaves no second point,
+since MLflow keeps one for each name, step, time and value, and the time of a round's figures is that of its end. The
+model versions of a training are those of a registered model, each with the number of its round as a tag, so that the
+newest one tells whether a round's version is there already.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import httpx2
+
+from app.tracking.figures import MOST_CLIENTS, figures, parameters
+from app.tracking.tracker import CannotTrack, TrackerAway
+from tcsfeel.contract.rounds import RoundOut
+from tcsfeel.contract.trainings import TrainingOut
+from tcsfeel.text import plain
+
+EXPERIMENT = "tcsfeel"
+TRAINING, ROUND = "tcsfeel.training", "tcsfeel.round"
+STATES = {"completed": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}  # of runs; all others are running
+SECONDS = 30.0
+MOST_METRICS, MOST_PARAMS = 500, 100  # in one call; a server takes 1 000 and 100
+LONGEST_VALUE = 500  # characters of a parameter; servers of any age take as many
+_TOO_MANY = 429
+_TAKEN = "RESOURCE_ALREADY_EXISTS"
+_MISSING = "RESOURCE_DOES_NOT_EXIST"
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9 _.\-/]")
+
+
+class MlflowTracker:
+    """Writes to the MLflow server at `url`, into an experiment.
+
+    `server` is the base URL of the control plane, at which model versions can be downloaded. `auth` is a user and a
+    password, and `token` a bearer token; without both, calls are sent as they are.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        server: str,
+        experiment: str = EXPERIMENT,
+        auth: tuple[str, str] | None = None,
+        token: str | None = None,
+        most_clients: int = MOST_CLIENTS,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._http = httpx2.Client(
+            base_url=f"{url.rstrip('/')}/api/2.0/mlflow/",
+            auth=auth,
+            headers={"Authorization": f"Bearer {token}"} if token else None,
+            timeout=SECONDS,
+            transport=transport,
+        )
+        self._url = url
+        self._server = server.rstrip("/")
+        self._experiment = experiment
+        self._most_clients = most_clients
+        self._runs: dict[str, str] = {}  # by training
+        self._versions: dict[str, int] = {}  # the last round whose model is registered, by training
+        self._states: dict[str, str] = {}
+
+    def begin(self, training: TrainingOut) -> int:
+        experiment = self._experiment_id()
+        wanted = f"tags.`{TRAINING}` = '{training.id}'"
+        found = self._call("POST", "runs/search", {"experiment_ids": [experiment], "filter": wanted, "max_results": 1})
+        run = next(iter(found.get("runs", [])), None) or self._created(experiment, training)
+        self._runs[training.id], self._states[training.id] = run["info"]["run_id"], run["info"]["status"]
+        last = int(_tags(run["data"]).get(ROUND, -1))
+        if last < 0:  # its parameters were not written, or not all of them
+            self._configure(training)
+        return max(0, last)
+
+    def write(self, training: TrainingOut, round_: RoundOut) -> None:
+        if round_.model is not None:
+            self._register(training, round_)
+        ended = _milliseconds(round_.ended_at or round_.started_at)
+        found = figures(round_, most_clients=self._most_clients)
+        points = [
+            {"key": _name(name), "value": value, "timestamp": ended, "step": round_.number}
+            for name, value in found.items()
+        ]
+        for some in _portions(points, MOST_METRICS):
+            self._log(training, metrics=some)
+        self._log(training, tags=[{"key": ROUND, "value": str(round_.number)}])
+
+    def end(self, training: TrainingOut) -> None:
+        state = STATES.get(training.status, "RUNNING")
+        if self._states.get(training.id) == state:
+            return
+        ended = {"end_time": _milliseconds(training.updated_at)} if training.status in STATES else {}
+        self._call("POST", "runs/update", {"run_id": self._runs[training.id], "status": state, **ended})
+        self._states[training.id] = state
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _experiment_id(self) -> str:
+        named = {"experiment_name": self._experiment}
+        try:
+            found = self._call("GET", "experiments/get-by-name", named)
+        except _Refused as refused:
+            if refused.code != _MISSING:
+                raise
+            return str(self._call("POST", "experiments/create", {"name": self._experiment})["experiment_id"])
+        return str(found["experiment"]["experiment_id"])
+
+    def _created(self, experiment: str, training: TrainingOut) -> Any:
+        body = {
+            "experiment_id": experiment,
+            "run_name": training.name,
+            "start_time": _milliseconds(training.created_at),
+            "tags": [{"key": TRAINING, "value": training.id}, {"key": "tcsfeel.server", "value": self._server}],
+        }
+        return self._call("POST", "runs/create", body)["run"]
+
+    def _configure(self, training: TrainingOut) -> None:
+        given = [{"key": _name(name), "value": value[:LONGEST_VALUE]} for name, value in parameters(training).items()]
+        for some in _portions(given, MOST_PARAMS):
+            self._log(training, params=some)
+        self._log(training, tags=[{"key": ROUND, "value": "0"}])
+
+    def _register(self, training: TrainingOut, round_: RoundOut) -> None:
+        """Register the model version of a round, unless it is registered."""
+        name = f"{_NOT_IN_NAMES.sub('_', training.name).replace('/', '_')}-{training.id[:8]}"
+        if training.id not in self._versions:
+            self._versions[training.id] = self._registered(name)
+        if self._versions[training.id] >= round_.number:
+            return
+        tags = {TRAINING: training.id, ROUND: str(round_.number), "sha256": round_.model or ""}
+        body = {
+            "name": name,
+            "source": f"{self._server}/v1/trainings/{training.id}/model?round={round_.number}",
+            "run_id": self._runs[training.id],
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        self._call("POST", "model-versions/create", body)
+        self._versions[training.id] = round_.number
+
+    def _registered(self, name: str) -> int:
+        """Return the last round whose version is registered under a name, which is made if it is new."""
+        try:
+            self._call("POST", "registered-models/create", {"name": name})
+        except _Refused as refused:
+            if refused.code != _TAKEN:
+                raise
+        query = {"filter": f"name='{name}'", "max_results": 1, "order_by": ["version_number DESC"]}
+        found = self._call("GET", "model-versions/search", query).get("model_versions", [])
+        return max((int(_tags(one).get(ROUND, 0)) for one in found), default=0)
+
+    def _log(self, training: TrainingOut, **entries: Sequence[Any]) -> None:
+        self._call("POST", "runs/log-batch", {"run_id": self._runs[training.id], **entries})
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+        """Make a call, and return its answer. Raises `CannotTrack` or `TrackerAway`."""
+        given: dict[str, Any] = {"params": body} if method == "GET" else {"json": body}
+        try:
+            answer = self._http.request(method, path, **given)
+            found = answer.json() if answer.content else {}
+        except httpx2.TransportError as error:
+            raise TrackerAway(f"MLflow at {self._url} does not answer: {plain(str(error))}") from error
+        except ValueError as error:
+            raise CannotTrack(f"{self._url} is no MLflow server: {path} is answered without JSON") from error
+        if answer.is_success and isinstance(found, dict):
+            return found
+        if answer.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR or answer.status_code == _TOO_MANY:
+            raise TrackerAway(f"MLflow at {self._url} answered {path} with {answer.status_code}")
+        told = found if isinstance(found, dict) else {}
+        raise _Refused(
+            f"MLflow at {self._url} refused {path} with {answer.status_code}: {plain(str(told.get('message', '')))}",
+            str(told.get("error_code", "")),
+        )
+
+
+class _Refused(CannotTrack):
+    """The server refused a call. `code` is MLflow's word for why."""
+
+    def __init__(self, reason: str, code: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def _tags(entity: Mapping[str, Any]) -> dict[str, str]:
+    return {one["key"]: one["value"] for one in entity.get("tags", [])}
+
+
+def _name(name: str) -> str:
+    """Return the name of a figure as MLflow takes it: no other characters, and no path that means another one."""
+    parts = _NOT_IN_NAMES.sub("_", name).split("/")
+    return "/".join("_" if part.strip(".") == "" else part for part in parts)
+
+
+def _milliseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+def _portions(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
