@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from typing import Any
 
 from tcsfeel.contract.rounds import ClientEvaluationOut, ParticipationOut, RoundOut
@@ -71,14 +70,16 @@ def figures(round_: RoundOut, *, most_clients: int = MOST_CLIENTS) -> dict[str, 
         "round/completed": float(round_.status == "completed"),
     }
     if len(round_.participations) <= most_clients:
-        for part in chain(round_.participations, round_.evaluations):
-            found.update(_of_client(part))
+        for part in round_.participations:
+            found.update(_of_client(part, "training"))
+        for one in round_.evaluations:
+            found.update(_of_client(one, "evaluation"))
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
-def _of_client(part: ParticipationOut | ClientEvaluationOut) -> dict[str, float | None]:
+def _of_client(part: ParticipationOut | ClientEvaluationOut, what: str) -> dict[str, float | None]:
     """Return the figures of one client: of its training, or of its evaluation of the new model."""
-    place = f"clients/{part.client_id}/{'training' if isinstance(part, ParticipationOut) else 'evaluation'}"
+    place = f"clients/{part.client_id}/{what}"
     measured = {"loss": part.loss, "accuracy": part.accuracy, **part.metrics, "seconds": part.seconds}
     return {
         f"{place}/received": float(part.status == "received"),

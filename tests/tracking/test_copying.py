@@ -11,7 +11,7 @@ import pytest
 from app.tracking.following import AGAIN_SECONDS, Copying
 from app.tracking.mlflow import MlflowTracker
 from app.tracking.tracker import CannotTrack, TrackerAway
-from tests.tracking.servers import ID, FakeMlflow, Plane, ended
+from tests.tracking.servers import ID, FakeMlflow, Plane, ended, silent
 
 SERVER = "http://plane:8080/"
 
@@ -21,7 +21,7 @@ def copying(plane: Plane, mlflow: FakeMlflow, told: list[str] | None = None, *, 
     tracker = MlflowTracker(
         "http://mlflow", server=SERVER, token="secret", most_clients=most_clients, transport=mlflow.transport()
     )
-    return Copying(plane, [tracker], tell=[].append if told is None else told.append)
+    return Copying(plane, [tracker], tell=silent if told is None else told.append)
 
 
 def test_a_run_has_the_parameters_the_curve_and_the_model_versions_of_its_training() -> None:
@@ -77,7 +77,7 @@ def test_a_command_that_ends_between_two_writes_leaves_nothing_out_and_nothing_d
 
     tracker = MlflowTracker("http://mlflow", server=SERVER, transport=httpx2.MockTransport(answer))
     with contextlib.suppress(TrackerAway):
-        Copying(plane, [tracker], tell=[].append).catch_up()
+        Copying(plane, [tracker], tell=silent).catch_up()
     copying(plane, mlflow).catch_up()
     assert len(mlflow.runs) == 1
     assert [step for step, _ in mlflow.points("evaluation/accuracy")] == [1, 2]
@@ -87,7 +87,9 @@ def test_a_command_that_ends_between_two_writes_leaves_nothing_out_and_nothing_d
 
 
 def test_rounds_are_written_as_they_end_and_a_server_that_is_away_is_tried_again() -> None:
-    plane, mlflow, told, pauses = Plane(ended(1)), FakeMlflow(), [], []
+    plane, mlflow = Plane(ended(1)), FakeMlflow()
+    told: list[str] = []
+    pauses: list[float] = []
     plane.happened = [[ended(2)], [ended(3)]]
     mlflow.fails = [("experiments/get-by-name", 503), ("runs/log-batch", httpx2.ReadTimeout("slow"))]
     with pytest.raises(KeyboardInterrupt):
@@ -114,7 +116,7 @@ def test_a_refusal_ends_the_command_and_says_what_was_refused() -> None:
         "http://mlflow", server=SERVER, transport=httpx2.MockTransport(lambda _: httpx2.Response(200, text="<html>"))
     )
     with pytest.raises(CannotTrack, match="http://mlflow is no MLflow server"):
-        Copying(Plane(ended(1)), [tracker], tell=[].append).catch_up()
+        Copying(Plane(ended(1)), [tracker], tell=silent).catch_up()
 
 
 def test_nothing_is_written_of_a_training_that_was_not_started_or_whose_id_is_unsafe() -> None:

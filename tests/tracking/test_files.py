@@ -14,7 +14,7 @@ from app.tracking.following import Copying
 from app.tracking.tensorboard import MODULES, TensorBoardTracker
 from app.tracking.tracker import CannotTrack
 from app.tracking.wandb import WandbTracker
-from tests.tracking.servers import BEGIN, ID, Plane, ended
+from tests.tracking.servers import BEGIN, ID, Plane, ended, silent
 
 
 class Writer:
@@ -49,7 +49,7 @@ def test_event_files_hide_what_was_written_before_a_command_ended(
     plane = Plane(ended(1))
     for number in (2, 3):
         tracker = TensorBoardTracker(tmp_path)
-        Copying(plane, [tracker], tell=[].append).catch_up()
+        Copying(plane, [tracker], tell=silent).catch_up()
         tracker.close()
         plane.all[number] = ended(number, accuracy=0.75)
     assert Writer.told == [
@@ -87,7 +87,7 @@ def test_a_run_of_weights_and_biases_is_resumed(monkeypatch: pytest.MonkeyPatch)
     plane = Plane(ended(1), status="completed")
     for number in (2, 3):
         tracker = WandbTracker("feel")
-        Copying(plane, [tracker], tell=[].append).catch_up()
+        Copying(plane, [tracker], tell=silent).catch_up()
         tracker.close()
         plane.all[number] = ended(number)
     (run,) = Run.kept.values()

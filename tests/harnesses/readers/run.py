@@ -219,7 +219,7 @@ async def _kill(run: Run, stage: Stage, audience: Audience, outcome: Outcome) ->
             await stage.begun(await stage.current_round() + 1)
             await asyncio.sleep(rng.uniform(0, 2 * run.fit_seconds))
             owner = await watch.owner()
-            replica = owner and _replica(stage.replicas, owner.name)
+            replica = None if owner is None else _replica(stage.replicas, owner.name)
             if owner is not None and replica is not None and replica.signal(signal.SIGKILL):
                 outcome.kills += 1
                 await watch.owner_after(owner.fence)
