@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from app.demo.leash import Child
-from benchmarks.arena import Arena, arena, databases
+from benchmarks.arena import Arena, arena, databases, wait_for
 from benchmarks.load import Latency, read
 from benchmarks.loop import TOLD, longest
 from benchmarks.machine import Times, Usage, cpu_seconds
@@ -77,6 +77,7 @@ def _measure(name: str, found: Arena, options: argparse.Namespace) -> tuple[floa
         "load", "benchmarks.load:main", *arguments, log=file.with_suffix(".log"), environment=found.environment
     )
     try:
+        wait_for(lambda: file.exists() and file.stat().st_size > 0)
         time.sleep(SETTLE_SECONDS)
         began, times, cpu = time.time(), Times.now(), _cpu(found, load)
         time.sleep(options.idle_seconds)

@@ -1,8 +1,12 @@
 """Each benchmark on a small scale: it runs to its end and prints its closing line. Times are not judged here."""
 
+import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,15 +16,39 @@ from benchmarks.__main__ import main
 from benchmarks.loop import longest
 from benchmarks.peers import PYTHON
 from benchmarks.round import BARS, Case, Compared, Ratios, Side
+from tests.forking import fork, settle_in
 
+PATIENCE = 120.0  # seconds, for machines that are busy with something else
 FOLDER = Path(benchmarks.__file__).parent
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603  (our own)
+@dataclass(frozen=True)
+class Done:
+    """What a benchmark ended with, and what it printed."""
+
+    returncode: int | None
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str) -> Done:
+    with tempfile.TemporaryDirectory(prefix="tcsfeel-bench-") as directory:
+        stdout, stderr = (Path(directory, name) for name in ("stdout", "stderr"))
+        process = fork(live, stdout, stderr, dict(os.environ), arguments)
+        process.join(PATIENCE)
+        if process.exitcode is None:
+            process.kill()
+        done = Done(process.exitcode, stdout.read_text(), stderr.read_text())
     assert "Traceback" not in done.stderr, done.stderr  # its status is 1, as that of a bar that is missed
     return done
+
+
+def live(stdout: Path, stderr: Path, environment: Mapping[str, str], arguments: Sequence[str]) -> None:
+    """Do what ``python -m benchmarks`` does, in a process of its own."""
+    settle_in(stderr, environment)
+    with stdout.open("wb") as opened:
+        os.dup2(opened.fileno(), sys.stdout.fileno())
+    sys.exit(main(arguments))
 
 
 def test_the_latency_of_the_api_is_measured_while_rounds_run() -> None:
