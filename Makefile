@@ -31,11 +31,13 @@ COMPILE = env -u PIP_FIND_LINKS -u PIP_CONSTRAINT PIP_CONFIG_FILE=/dev/null CUST
 	$(BIN)/pip-compile --quiet --generate-hashes --no-strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(ARGS)
 
-# $(call install,lock file,stamp): the pinned packages, then this project as it stands, with a line of progress.
+# $(call install,lock file,stamp): the pinned packages, then this project as it stands, with a line of progress. The
+# bytecode is compiled on all cores. Some packages bring files that are no Python of this version.
 define install
 @lock=$(1); total=$$(grep -c '^[A-Za-z0-9].*==' $$lock); log=$(VENV)/install.log; \
 echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has changed)"; \
-{ { $(BIN)/python -u -m pip install --disable-pip-version-check --require-hashes -r $$lock \
+{ { $(BIN)/python -u -m pip install --no-compile --disable-pip-version-check --require-hashes -r $$lock \
+	&& { $(BIN)/python -m compileall -qq -j 0 "$(CURDIR)/$(VENV)/lib" || true; } \
 	&& $(BIN)/python -u -m pip install --disable-pip-version-check --no-index --no-deps --no-build-isolation -e sdk -e .; \
   } 2>&1 || echo '@failed'; } | tee $$log | { n=0; while IFS= read -r line; do case "$$line" in \
 	Collecting*|Processing*) n=$$((n + 1)); if [ $$((n % 20)) -eq 0 ]; then echo "  $$n of $$total"; fi ;; \

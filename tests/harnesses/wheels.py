@@ -18,6 +18,7 @@ import time
 import tomllib
 import venv
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,8 +252,12 @@ def main() -> int:
         directory = (keep or Path(temporary)).resolve()
         report = Report()
         wheels = build(directory)
-        device = Environment.make(directory / "device", "tcsfeel", wheels)
-        server = Environment.make(directory / "server", name, wheels)
+        with ThreadPoolExecutor() as threads:  # each takes one core
+            making = [
+                threads.submit(Environment.make, directory / place, requirement, wheels)
+                for place, requirement in (("device", "tcsfeel"), ("server", name))
+            ]
+            device, server = (made.result() for made in making)
         look(report, device, server)
         train(report, device, server, directory)
     print("\n".join(report.lines))
