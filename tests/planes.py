@@ -145,7 +145,7 @@ def settings(directory: Path, database_url: str, **overrides: Any) -> Settings:
     given: dict[str, Any] = {
         "data_dir": directory,
         "database": {"url": database_url},
-        "coordinator": {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 5},
+        "coordinator": {"enabled": False, "tick_seconds": 0.05, "lease_seconds": 5},
         "agents": {"poll_seconds": 0.5},
         "auth": {"admin_key": "the-key-of-all-servers"},
     }

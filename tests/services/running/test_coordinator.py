@@ -25,9 +25,9 @@ from tests.buckets import BucketServer
 from tests.clocks import FakeClock, Sleeping
 from tests.planes import Adder, Plane, plane, until
 
-LONG = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 600}  # nobody gets on by a lease that runs out
+LONG = {"enabled": False, "tick_seconds": 0.05, "lease_seconds": 600}  # nobody gets on by a lease that runs out
 BEYOND_THE_DEADLINE = 1_000.0  # s, and within `max_wait_seconds`
-SHORT = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 3}  # a busy machine must be able to renew it
+SHORT = {"enabled": False, "tick_seconds": 0.05, "lease_seconds": 3}  # a busy machine must be able to renew it
 
 
 @asynccontextmanager

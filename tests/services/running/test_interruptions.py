@@ -24,7 +24,7 @@ from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.courses import events, has_progress, has_status, is_driven_to_its_end, is_idle
 
 STALLED = "training.stalled"
-LONG = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 600}
+LONG = {"enabled": False, "tick_seconds": 0.05, "lease_seconds": 600}
 
 
 @asynccontextmanager
