@@ -21,7 +21,7 @@ from sqlalchemy import BigInteger, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clients import Client
-from app.store.client_rows import client_of
+from app.store.client_rows import COLUMNS, client_of
 from app.store.tables import clients
 from app.store.tables.numbers import number
 from tcsfeel.selection.distributions import Packer
@@ -38,7 +38,7 @@ _CEILING = number(sqlite=str(2**63 - 1), postgresql="txid_snapshot_xmax(txid_cur
 _COUNT = select(func.count().label("registered"), _FLOOR.label("floor")).select_from(clients)
 _COUNTED = _COUNT.subquery("counted")
 _NEW = (clients.c.change >= bindparam("since", type_=BigInteger)) & (clients.c.change < _CEILING)
-_CHANGED = select(_COUNTED, clients).select_from(_COUNTED.outerjoin(clients, _NEW)).limit(MOST + 1)
+_CHANGED = select(_COUNTED, *COLUMNS).select_from(_COUNTED.outerjoin(clients, _NEW)).limit(MOST + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,49 +1,119 @@
-"""Make rows of clients, and clients of rows."""
+"""Make rows of clients, and clients of rows.
 
-from dataclasses import asdict
+A round reads each of its clients several times, and most of what a row says is the same as the last time. So the documents of
+a row are read as the texts that are stored, and a text that was met lately is not parsed again.
+"""
+
+import json
+from dataclasses import asdict, replace
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Row
+from sqlalchemy import Row, Text, cast
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, Measured, Profile
 from app.domain.failures import Failure, Failures
 from app.domain.identity import Identity
+from app.store.shallow import reader
+from app.store.tables import clients
 from tcsfeel.selection.distributions import Packer, plain
 
+_REMEMBERED = 1 << 14  # texts of each kind, of some hundred bytes each
+
+_NO_FAILURES, _NO_IDENTITY = Failures(), Identity()
 _IDENTITY = TypeAdapter(Identity)
 _FAILURES = TypeAdapter(Failures)
-PROFILE = tuple(Profile.__slots__)
-_DOCUMENTS = {"profile", "measured", "breaker", "failures", "identity"}
-_PLAIN = tuple(name for name in Client.__slots__ if name not in _DOCUMENTS)
+_DOCUMENTS = ("measured", "breaker", "failures", "identity")
+_PLAIN = tuple(name for name in Client.__slots__ if name not in {"profile", *_DOCUMENTS})
+_SIMPLE = tuple(name for name in Profile.__slots__ if name not in {"data_distribution", "tags"})
+_CLAIMED = {"id", "created_at", "public_key", "invitation_id", "enrolled_at"}
+
+COLUMNS = [
+    cast(column, Text).label(column.name) if column.name in {"tags", *_DOCUMENTS} else column
+    for column in clients.c
+]
+"""What a query selects whose rows are for `client_of`. Others may come with it."""
+
+_plain = reader(_PLAIN)
+_changing = reader([name for name in _PLAIN if name not in _CLAIMED])
+_profile = reader(_SIMPLE)
+_measured = reader(Measured.__slots__)
+_breaker = reader(Breaker.__slots__)
 
 
 def row_of(client: Client) -> dict[str, Any]:
     return {
-        **{name: getattr(client, name) for name in _PLAIN},
-        **{name: getattr(client.profile, name) for name in PROFILE},
+        **_plain(client),
+        **_profile(client.profile),
         "data_distribution": plain(client.profile.data_distribution),
         "tags": dict(client.profile.tags),
-        "measured": asdict(client.measured),
-        "breaker": asdict(client.breaker),
-        "failures": None if client.failures == Failures() else asdict(client.failures),
-        "identity": None if client.identity == Identity() else asdict(client.identity),
+        **_documents(client),
+    }
+
+
+def changing_row_of(client: Client) -> dict[str, Any]:
+    """Return the columns that change in rounds: all but the key, the profile and the enrolment."""
+    return _changing(client) | _documents(client)
+
+
+def _documents(client: Client) -> dict[str, Any]:
+    breaker = _breaker(client.breaker)
+    breaker["last_failures"] = [asdict(failure) for failure in client.breaker.last_failures]
+    return {
+        "measured": _measured(client.measured),
+        "breaker": breaker,
+        "failures": None if client.failures == _NO_FAILURES else asdict(client.failures),
+        "identity": None if client.identity == _NO_IDENTITY else asdict(client.identity),
     }
 
 
 def client_of(row: Row[Any], packer: Packer | None = None) -> Client:
-    breaker = dict(row.breaker)
+    """Make a client of a row of `COLUMNS`, of which the labels may be empty."""
+    labels = row.data_distribution
+    profile = _profile_of(row.tags, *_simple_values(row))
+    if labels is not None:
+        profile = replace(profile, data_distribution=labels if packer is None else packer.packed(labels))
+    return Client(
+        profile=profile,
+        measured=_measured_of(row.measured),
+        breaker=_breaker_of(row.breaker),
+        failures=_NO_FAILURES if row.failures is None else _failures_of(row.failures),
+        identity=_NO_IDENTITY if row.identity is None else _identity_of(row.identity),
+        **dict(zip(_PLAIN, _plain_values(row), strict=True)),
+    )
+
+
+_plain_values = attrgetter(*_PLAIN)
+_simple_values = attrgetter(*_SIMPLE)
+
+
+@lru_cache(_REMEMBERED)
+def _profile_of(tags: str, *values: Any) -> Profile:
+    """Make a profile without labels."""
+    return Profile(tags=json.loads(tags), **dict(zip(_SIMPLE, values, strict=True)))
+
+
+@lru_cache(_REMEMBERED)
+def _measured_of(text: str) -> Measured:
+    return Measured(**json.loads(text))
+
+
+@lru_cache(_REMEMBERED)
+def _breaker_of(text: str) -> Breaker:
+    breaker = json.loads(text)
     breaker["outcomes"] = tuple(breaker["outcomes"])
     breaker["last_failures"] = tuple(Failure(**failure) for failure in breaker.get("last_failures", ()))
-    profile = {name: getattr(row, name) for name in PROFILE}
-    if packer is not None and (labels := profile["data_distribution"]) is not None:
-        profile["data_distribution"] = packer.packed(labels)
-    return Client(
-        profile=Profile(**profile),
-        measured=Measured(**row.measured),
-        breaker=Breaker(**breaker),
-        failures=Failures() if row.failures is None else _FAILURES.validate_python(row.failures),
-        identity=Identity() if row.identity is None else _IDENTITY.validate_python(row.identity),
-        **{name: getattr(row, name) for name in _PLAIN},
-    )
+    return Breaker(**breaker)
+
+
+@lru_cache(_REMEMBERED)
+def _failures_of(text: str) -> Failures:
+    return _FAILURES.validate_json(text)
+
+
+@lru_cache(_REMEMBERED)
+def _identity_of(text: str) -> Identity:
+    return _IDENTITY.validate_json(text)

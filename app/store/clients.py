@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from app.domain.breaker import BreakerState
 from app.domain.clients import Client, ClientStatus
 from app.domain.errors import AlreadyExists, NotFound
-from app.store.client_rows import PROFILE, client_of, row_of
+from app.store.client_rows import COLUMNS, changing_row_of, client_of, row_of
 from app.store.inserts import insert_missing
 from app.store.reading import MOST_PARAMETERS, Part, Walk, read
 from app.store.tables import clients
@@ -25,12 +25,10 @@ CHUNK = 500  # rows of a statement that reads no labels
 
 _BREAKER_STATE = clients.c.breaker["state"].as_string()
 _BREAKER_NOT_CLOSED = _BREAKER_STATE != "closed"
-_OF_DEVICE = ("public_key", "invitation_id", "enrolled_at")
-_CLAIMED = {"id", "created_at", "data_distribution", *PROFILE, *_OF_DEVICE}
 _UNREAD = case((clients.c.data_distribution.is_(None), null()), else_=literal([], JSON)).label("data_distribution")
-_WITHOUT_LABELS = [_UNREAD if column.name == "data_distribution" else column for column in clients.c]
+_WITHOUT_LABELS = [_UNREAD if column.name == "data_distribution" else column for column in COLUMNS]
 
-_WHOLE = select(clients)
+_WHOLE = select(*COLUMNS)
 _NARROW = select(*_WITHOUT_LABELS)
 _ONE = clients.c.id == bindparam("of_id")
 _GET = {True: _WHOLE.where(_ONE), False: _NARROW.where(_ONE)}
@@ -97,14 +95,10 @@ class ClientRepository:
 
     async def put(self, *changed: Client) -> None:
         """Write the parts of clients that change in rounds: everything except their profiles and their enrolments."""
-        rows = list(map(row_of, changed))
-        for start in range(0, len(rows), WRITTEN):
+        for start in range(0, len(changed), WRITTEN):
             if start:
                 await asyncio.sleep(0)
-            some = [
-                {"whose": row["id"], **{name: value for name, value in row.items() if name not in _CLAIMED}}
-                for row in rows[start : start + WRITTEN]
-            ]
+            some = [{"whose": client.id, **changing_row_of(client)} for client in changed[start : start + WRITTEN]]
             await self._connection.execute(_CHANGE, some)
 
     async def seen(self, signs: Mapping[str, float]) -> frozenset[str]:

@@ -16,6 +16,7 @@ from sqlalchemy.types import TypeDecorator
 
 from tcsfeel.text import LONGEST, plain
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _REFUSED = {"22", "23"}  # data exception, integrity constraint violation
 
@@ -46,7 +47,7 @@ class Shown(TypeDecorator[str]):
 
 def to_json(value: Any) -> str:
     """Write a value of a JSON column. Raises `ValueError` where Postgres could not read it."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = _encode(value)
     text.encode()  # which half of a surrogate pair cannot be
     if "\\u0000" in text and _NUL.search(text):
         raise ValueError("a text holds a NUL, which Postgres does not store")

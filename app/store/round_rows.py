@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.rounds import KINDS, Evidence, Participation, Round
 from app.domain.summaries import Summary, TargetDoubt
 from app.store.reading import SHORT, Walk, read
+from app.store.shallow import reader
 from app.store.tables import participations
 from tcsfeel.selection.types import Plan
 from tcsfeel.wire.tasks import Scalar, TaskKind
@@ -23,6 +24,9 @@ _ELSEWHERE = {
 }  # fmt: skip
 _PLAIN = tuple(name for name in Round.__slots__ if name not in _ELSEWHERE)
 _PARTICIPATION = tuple(name for name in Participation.__slots__ if name not in {"metrics", "evidence"})
+
+_round = reader(_PLAIN)
+_part = reader(Participation.__slots__)
 
 
 async def with_participations(
@@ -66,7 +70,7 @@ async def with_participations(
 
 
 def row_of(round_: Round) -> dict[str, Any]:
-    row = {name: getattr(round_, name) for name in _PLAIN}
+    row = _round(round_)
     row["plan"] = (
         None if round_.plan is None else {"topology": round_.plan.topology, "parents": dict(round_.plan.parents)}
     )
@@ -74,6 +78,13 @@ def row_of(round_: Round) -> dict[str, Any]:
     row["metrics"] = _written(round_.metrics)
     row["training_metrics"] = _written(round_.training_metrics)
     row["hyperparameters"] = None if round_.hyperparameters is None else dict(round_.hyperparameters)
+    return row
+
+
+def row_of_part(part: Participation) -> dict[str, Any]:
+    row = _part(part)
+    if part.evidence is not None:
+        row["evidence"] = asdict(part.evidence)
     return row
 
 

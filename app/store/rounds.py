@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -15,7 +15,7 @@ from app.domain.rounds import ENDED, OUTSTANDING, Participation, Round, RoundSta
 from app.domain.trainings import TrainingStatus
 from app.store.carried import OPEN_CARRIED
 from app.store.reading import Part, Walk, read
-from app.store.round_rows import participation_of, round_of, row_of, with_participations
+from app.store.round_rows import participation_of, round_of, row_of, row_of_part, with_participations
 from app.store.tables import participations, rounds, trainings
 from tcsfeel.wire.tasks import TaskKind
 
@@ -118,7 +118,7 @@ class RoundRepository:
         key = {"training_id": round_.training_id, "round": round_.number}
         ranked = enumerate(parts)
         while some := list(islice(ranked, WRITTEN)):
-            rows = [{**key, "rank": rank, **asdict(part)} for rank, part in some]
+            rows = [{**key, "rank": rank, **row_of_part(part)} for rank, part in some]
             await self._connection.execute(_ADD_PARTS, rows)
             await asyncio.sleep(0)
 
@@ -134,7 +134,7 @@ class RoundRepository:
         free = set((await self._connection.execute(_FREE, this | wanted)).scalars())
         written = {part.client_id: part for part in reversed(list(settled)) if part.client_id in free}
         if written:
-            rows = [this | {"whom": row.pop("client_id"), **row} for row in map(asdict, written.values())]
+            rows = [this | {"whom": row.pop("client_id"), **row} for row in map(row_of_part, written.values())]
             await self._connection.execute(_CHANGE_PART, rows)
         return written
 

@@ -12,6 +12,7 @@ from app.domain.trainings import TrainingConfig, Uploads
 from app.services.rounds.moving import moved
 from app.services.rounds.uploads import FullUpdate, full_update
 from app.services.tasks.assignments import Assignment, Frozen, Result
+from app.services.tasks.blocks import BLOCK_BYTES
 from app.store.leases import Lease
 from app.store.spools import SMALL_BYTES, Spool
 from app.threads import in_thread
@@ -99,16 +100,23 @@ class Phase:
         """Where the answer of one client is kept, until it is refused or the round has ended."""
         return self.spool.within(client_id)
 
-    def is_small(self, client_id: str, came: Result) -> bool:
-        """Tell whether an answer can be checked without a thread: it is in memory, not compressed, and soon parsed.
+    def is_soon_checked(self, client: Client, came: Result) -> bool:
+        """Tell whether an answer can be checked without a thread, in less than 1 ms.
 
-        An update is also compared with the model, tensor by tensor, so the model has to be small as well. A small
-        answer to a large model is expanded first, or is wrong.
+        It is not compressed, its header is short, and it is in memory, or it is a full update of not much more than 1 MB
+        that was written just now. An update is also compared with the model, tensor by tensor, so the model must not be
+        larger. A small answer to a large model is expanded first, or is wrong.
         """
-        place, name = self.place(client_id), came.file.sha256
-        if came.coding != IDENTITY or not place.holds(name) or not _is_soon_parsed(place.map(name)):
+        place, name = self.place(client.id), came.file.sha256
+        if came.coding != IDENTITY:
             return False
-        return self.kind == "evaluate" or _is_small(self.model)
+        if self.kind == "evaluate" or came.file.size <= SMALL_BYTES:
+            fits = place.holds(name) and (self.kind == "evaluate" or _has_at_most(SMALL_BYTES, self.model))
+        else:
+            is_plain = self.uploads.encoding == "full" and self.present is None
+            has_labels = client.profile.data_distribution is not None
+            fits = is_plain and has_labels and came.file.size <= BLOCK_BYTES and _has_at_most(BLOCK_BYTES, self.model)
+        return fits and _is_soon_parsed(place.map(name))
 
     def failure(self, reason: str) -> Failure:
         """What a client's breaker is told when its result was rejected."""
@@ -146,10 +154,10 @@ class Phase:
         await in_thread("files", self.place(client_id).clear)
 
 
-def _is_small(model: Packed) -> bool:
-    """Tell whether an update to the model, in full and with its header, would be kept in memory."""
+def _has_at_most(size: int, model: Packed) -> bool:
+    """Tell whether an update to the model, in full and with its header, has at most so many bytes."""
     block = len(model.block)
-    return block <= SMALL_BYTES and block + len(model.entries) <= SMALL_BYTES
+    return block <= size and block + len(model.entries) <= size
 
 
 def _is_soon_parsed(file: memoryview) -> bool:

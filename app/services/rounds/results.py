@@ -37,7 +37,7 @@ class Results:
         data_size = client.profile.data_size
         try:
             read = partial(self._files.measurement, phase.place(client.id), outcome.result.file, phase.size, data_size)
-            result = read() if phase.is_small(client.id, outcome.result) else await in_thread("checks", read)
+            result = read() if phase.is_soon_checked(client, outcome.result) else await in_thread("checks", read)
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             return replace(part, status="rejected", reason=str(error)), replace(seen, faulty=True)
@@ -60,7 +60,7 @@ class Results:
             return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
         try:
             check = partial(self._files.check, phase, client, came)
-            update, norm, sketch = check() if phase.is_small(client.id, came) else await in_thread("checks", check)
+            update, norm, sketch = check() if phase.is_soon_checked(client, came) else await in_thread("checks", check)
         except UpdateRejected as error:
             phase.over(client.id)  # before it counts against the client, which is not to happen in two rounds
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from app.services.tasks.blocks import BLOCK_BYTES
 from app.threads import in_thread
 from app.turns import Turns
 from tcsfeel.wire.codec import Packed
@@ -11,7 +12,7 @@ from tcsfeel.wire.tasks import Task
 
 _SENT_BYTES = 1 << 20  # of a body in one turn: what the system takes of it at once is some 0.3 ms
 MOVED_BYTES = 1 << 16  # that the system does not take of a dead link for long
-_HASHED_AT_ONCE = 1 << 16  # bytes that the event loop hashes; a thread hashes more
+_HASHED_AT_ONCE = BLOCK_BYTES  # that the event loop hashes in 0.6 ms; a switch to a thread and back takes 0.2 ms more
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from app.domain.tasks import TaskRun
 from app.domain.trainings import Uploads
 from app.services.rounds.phase import SHORT_HEADER_BYTES
 from app.services.tasks.assignments import Result
+from app.services.tasks.blocks import BLOCK_BYTES
 from app.store.model_store import ModelStore
 from app.store.spools import SMALL_BYTES, Spool, SpooledFiles
 from tcsfeel.errors import UpdateRejected
@@ -94,12 +95,26 @@ def test_an_update_is_read_as_the_training_offered_to_take_it(spool: ModelStore)
         value.full_update("b", Result(value.place("b").write([b"no update at all"]), "identity", 0.0))
 
 
-def test_an_answer_is_small_if_it_is_in_memory_and_not_compressed(tmp_path: Path) -> None:
+def test_an_answer_is_soon_checked_if_it_is_in_memory_and_not_compressed(tmp_path: Path) -> None:
     these = phase(Spool(tmp_path, SpooledFiles()))
     stored = these.place("a").write([encode({}, {})])
-    assert these.is_small("a", Result(stored, "identity", 0.0))
-    assert not these.is_small("a", Result(stored, "zstd", 0.0))
-    assert not these.is_small("b", Result(stored, "identity", 0.0))
+    assert these.is_soon_checked(client("a"), Result(stored, "identity", 0.0))
+    assert not these.is_soon_checked(client("a"), Result(stored, "zstd", 0.0))
+    assert not these.is_soon_checked(client("b"), Result(stored, "identity", 0.0))
+
+
+def test_a_full_update_of_a_megabyte_is_soon_checked_if_nothing_is_made_of_it(tmp_path: Path) -> None:
+    model = pack({"w": np.zeros(BLOCK_BYTES - (1 << 10), np.int8)})
+    encoded = phase(Spool(tmp_path, SpooledFiles()), model=model, size=fit_size(model))
+    full = replace(encoded, config=replace(encoded.config, uploads=Uploads()))
+    labelled = replace(client("a"), profile=replace(client("a").profile, data_distribution=[1.0]))
+    other = replace(client("a"), profile=replace(client("a").profile, data_distribution=None))
+    came = Result(full.place("a").write([encode(model.parameters(), result_metadata(RESULT))]), "identity", 0.0)
+    assert full.is_soon_checked(labelled, came)
+    assert not full.is_soon_checked(other, came), "its labels are sketched"
+    assert not encoded.is_soon_checked(labelled, came), "it may be expanded"
+    assert not replace(full, present=model).is_soon_checked(labelled, came), "it is moved to another model"
+    assert not replace(full, model=pack({"w": np.zeros(BLOCK_BYTES, np.int8)})).is_soon_checked(labelled, came)
 
 
 LARGE = pack({"w": np.zeros(SMALL_BYTES, np.int8)})
@@ -110,8 +125,8 @@ MANY = pack({f"layer {number}": np.zeros(1, np.int8) for number in range(SMALL_B
 def test_a_small_answer_to_a_large_model_is_checked_in_a_thread(tmp_path: Path, model: Packed) -> None:
     fit = phase(Spool(tmp_path, SpooledFiles()), model=model, size=fit_size(model))
     came = Result(fit.place("a").write([encode({}, {})]), "identity", 0.0)
-    assert not fit.is_small("a", came), "it is compared with all of the model, or expanded"
-    assert replace(fit, kind="evaluate").is_small("a", came), "a measurement is read by itself"
+    assert not fit.is_soon_checked(client("a"), came), "it is compared with all of the model, or expanded"
+    assert replace(fit, kind="evaluate").is_soon_checked(client("a"), came), "a measurement is read by itself"
 
 
 @pytest.mark.parametrize("kind", ["fit", "evaluate"])
@@ -120,4 +135,4 @@ def test_an_answer_with_a_long_header_is_parsed_in_a_thread(tmp_path: Path, kind
     entries = {str(number): "" for number in range(SHORT_HEADER_BYTES // 8)}
     for metadata, small in [(entries, False), (result_metadata(RESULT), True)]:
         stored = these.place("a").write([encode({}, metadata)])
-        assert these.is_small("a", Result(stored, "identity", 0.0)) is small
+        assert these.is_soon_checked(client("a"), Result(stored, "identity", 0.0)) is small
