@@ -35,6 +35,7 @@ class Metrics:
         self.registry = registry
         self._max_clients = max_clients
         self._clients = 0
+        self._bytes_of: dict[str, tuple[Counter, Counter]] = {}  # sent and received, by the label of the client
         self._shown: dict[str, str] = {}  # the goal's metric of each training shown, in the order of their last round
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
@@ -262,8 +263,13 @@ class Metrics:
     def count_bytes(self, client_id: str, *, sent: int = 0, received: int = 0) -> None:
         """Add to the traffic of one client, under its own name as long as there are few clients."""
         label = client_id if self._clients <= self._max_clients else OTHER
-        self._communication_bytes.labels(label, "sent").inc(sent)
-        self._communication_bytes.labels(label, "received").inc(received)
+        counters = self._bytes_of.get(label)
+        if counters is None:
+            bytes_of = partial(self._communication_bytes.labels, label)
+            self._bytes_of[label] = counters = bytes_of("sent"), bytes_of("received")
+        for counter, size in zip(counters, (sent, received), strict=True):
+            if size:
+                counter.inc(size)
 
 
 def _show(gauge: Gauge, value: float | None, *labels: str) -> None:

@@ -30,7 +30,10 @@ _DOCUMENTS = ("measured", "breaker", "failures", "identity")
 _PLAIN = tuple(name for name in Client.__slots__ if name not in {"profile", *_DOCUMENTS})
 _SIMPLE = tuple(name for name in Profile.__slots__ if name not in {"data_distribution", "tags"})
 _CLAIMED = {"id", "created_at", "public_key", "invitation_id", "enrolled_at"}
+_CHANGING = [name for name in _PLAIN if name not in _CLAIMED]
 
+CHANGING = (*_CHANGING, *_DOCUMENTS)
+"""The columns that change in rounds: all but the key, the profile and the enrolment."""
 COLUMNS = [
     cast(column, Text).label(column.name) if column.name in {"tags", *_DOCUMENTS} else column
     for column in clients.c
@@ -38,7 +41,7 @@ COLUMNS = [
 """What a query selects whose rows are for `client_of`. Others may come with it."""
 
 _plain = reader(_PLAIN)
-_changing = reader([name for name in _PLAIN if name not in _CLAIMED])
+_changing = reader(_CHANGING)
 _profile = reader(_SIMPLE)
 _measured = reader(Measured.__slots__)
 _breaker = reader(Breaker.__slots__)
@@ -55,7 +58,7 @@ def row_of(client: Client) -> dict[str, Any]:
 
 
 def changing_row_of(client: Client) -> dict[str, Any]:
-    """Return the columns that change in rounds: all but the key, the profile and the enrolment."""
+    """Return the columns of `CHANGING`."""
     return _changing(client) | _documents(client)
 
 
@@ -73,8 +76,8 @@ def _documents(client: Client) -> dict[str, Any]:
 def client_of(row: Row[Any], packer: Packer | None = None) -> Client:
     """Make a client of a row of `COLUMNS`, of which the labels may be empty."""
     labels = row.data_distribution
-    profile = _profile_of(row.tags, *_simple_values(row))
-    if labels is not None:
+    profile = _profile_of(labels is None, row.tags, *_simple_values(row))
+    if labels:
         profile = replace(profile, data_distribution=labels if packer is None else packer.packed(labels))
     return Client(
         profile=profile,
@@ -91,9 +94,10 @@ _simple_values = attrgetter(*_SIMPLE)
 
 
 @lru_cache(_REMEMBERED)
-def _profile_of(tags: str, *values: Any) -> Profile:
-    """Make a profile without labels."""
-    return Profile(tags=json.loads(tags), **dict(zip(_SIMPLE, values, strict=True)))
+def _profile_of(says_nothing: bool, tags: str, *values: Any) -> Profile:
+    """Make a profile without labels, of a client that `says_nothing` of them, or whose labels were not read."""
+    labels = None if says_nothing else []
+    return Profile(tags=json.loads(tags), data_distribution=labels, **dict(zip(_SIMPLE, values, strict=True)))
 
 
 @lru_cache(_REMEMBERED)

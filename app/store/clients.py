@@ -12,8 +12,9 @@ from sqlalchemy.sql.elements import ColumnElement
 from app.domain.breaker import BreakerState
 from app.domain.clients import Client, ClientStatus
 from app.domain.errors import AlreadyExists, NotFound
-from app.store.client_rows import COLUMNS, changing_row_of, client_of, row_of
+from app.store.client_rows import CHANGING, COLUMNS, changing_row_of, client_of, row_of
 from app.store.inserts import insert_missing
+from app.store.many import ManyRows
 from app.store.reading import MOST_PARAMETERS, Part, Walk, read
 from app.store.tables import clients
 from app.store.tables.numbers import NEXT_CHANGE
@@ -49,6 +50,7 @@ _SIGN = (
     .values(last_seen_at=bindparam("at"), **_UNNUMBERED)
 )
 _CHANGE = update(clients).where(clients.c.id == bindparam("whose"))
+_PUT = ManyRows(_CHANGE, ["whose", *CHANGING])
 _ANOTHER = select(clients.c.id).where(clients.c.id != bindparam("whose")).limit(1).scalar_subquery()
 _NUMBER_ANOTHER = update(clients).where(clients.c.id == _ANOTHER).values(change=NEXT_CHANGE)
 _PROVED = (clients.c.identity["proof", "url"].as_string() == clients.c.url) & (
@@ -99,7 +101,7 @@ class ClientRepository:
             if start:
                 await asyncio.sleep(0)
             some = [{"whose": client.id, **changing_row_of(client)} for client in changed[start : start + WRITTEN]]
-            await self._connection.execute(_CHANGE, some)
+            await _PUT.write(self._connection, some)
 
     async def seen(self, signs: Mapping[str, float]) -> frozenset[str]:
         """Record signs of life (unix seconds) of those clients that are healthy, and return their ids."""
@@ -220,12 +222,11 @@ class ClientRepository:
 
     async def _those(self, ids: Collection[str], query: Select[Any]) -> list[Client]:
         found: list[Client] = []
-        walk = Walk()
         for chunk in _chunks(ids, CHUNK):
-            rows = await self._connection.execute(query, {"ids": chunk})
-            for row in rows:
+            for row in await self._connection.execute(query, {"ids": chunk}):
                 found.append(client_of(row))
-                await walk.past(row)
+                if not len(found) % WRITTEN:
+                    await asyncio.sleep(0)
         return found
 
     def _tagged(self, key: str, value: str) -> ColumnElement[bool]:

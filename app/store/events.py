@@ -23,12 +23,14 @@ from sqlalchemy.sql.elements import ColumnElement
 from app.domain.events import Event
 from app.origins import current_origin
 from app.store.locks import Lock, hold_at, holding
+from app.store.many import ManyRows
 from app.store.reading import Walk, read
 from app.store.tables import events
 from tcsfeel.text import LONGEST, plain
 
 _ADD = insert(events)
 _GIVEN = [column for column in events.c if column.name not in {"id", "at"}]
+_ADD_MANY = ManyRows(_ADD.inline(), ["at", *(column.name for column in _GIVEN)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,7 @@ class EventRepository:
             await self._connection.execute(_one(self._connection.dialect.name, self._clock), self._pending[0])
         else:
             at = await hold_at(self._connection, Lock.EVENTS, self._clock)
-            await self._connection.execute(_ADD, [{"at": at, **row} for row in self._pending])
+            await _ADD_MANY.write(self._connection, [{"at": at, **row} for row in self._pending])
         self._pending.clear()
 
     async def after(

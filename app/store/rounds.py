@@ -14,6 +14,7 @@ from app.domain.errors import NotFound
 from app.domain.rounds import ENDED, OUTSTANDING, Participation, Round, RoundStatus
 from app.domain.trainings import TrainingStatus
 from app.store.carried import OPEN_CARRIED
+from app.store.many import ManyRows
 from app.store.reading import Part, Walk, read
 from app.store.round_rows import participation_of, round_of, row_of, row_of_part, with_participations
 from app.store.tables import participations, rounds, trainings
@@ -23,6 +24,7 @@ WRITTEN = 500  # participations that are written at once: some 10 ms of the even
 TOGETHER = 50  # rounds of a list whose participations are read together
 
 _KEY = {"training_id", "number"}
+_KEY_OF_PART = ("of_training", "of_round", "of_kind")
 _COST = ("attempts", "bytes_sent", "bytes_received")
 
 _THIS = (rounds.c.training_id == bindparam("of_training")) & (rounds.c.number == bindparam("of_round"))
@@ -50,7 +52,7 @@ _OUTSTANDING = participations.c.status.in_(OUTSTANDING)
 _RECEIVED = participations.c.status == "received"
 _THOSE = participations.c.client_id.in_(bindparam("whose", expanding=True))
 _ONE = participations.c.client_id == bindparam("whom")
-_ADD_PARTS = insert(participations)
+_ADD_PARTS = ManyRows(insert(participations).inline(), participations.c.keys())
 _FREE = (
     select(participations.c.client_id)
     .where(_PART_OF_KIND, _THOSE, _OUTSTANDING)
@@ -59,6 +61,7 @@ _FREE = (
 )
 _SOME_PARTS = select(participations).where(_PART_OF_KIND, _THOSE).order_by(participations.c.client_id).with_for_update()
 _CHANGE_PART = update(participations).where(_PART_OF_KIND, _ONE)
+_END_PARTS = ManyRows(_CHANGE_PART, ["whom", *_KEY_OF_PART, *(set(Participation.__slots__) - {"client_id"})])
 _SELECTED = select(participations.c.client_id).where(_PART_OF_KIND).order_by(participations.c.client_id)
 _WAITED_FOR = (
     select(participations)
@@ -119,7 +122,7 @@ class RoundRepository:
         ranked = enumerate(parts)
         while some := list(islice(ranked, WRITTEN)):
             rows = [{**key, "rank": rank, **row_of_part(part)} for rank, part in some]
-            await self._connection.execute(_ADD_PARTS, rows)
+            await _ADD_PARTS.write(self._connection, rows)
             await asyncio.sleep(0)
 
     async def settle(
@@ -135,7 +138,7 @@ class RoundRepository:
         written = {part.client_id: part for part in reversed(list(settled)) if part.client_id in free}
         if written:
             rows = [this | {"whom": row.pop("client_id"), **row} for row in map(row_of_part, written.values())]
-            await self._connection.execute(_CHANGE_PART, rows)
+            await _END_PARTS.write(self._connection, rows)
         return written
 
     async def reject(self, training_id: str, number: int, reasons: Mapping[str, str]) -> list[str]:

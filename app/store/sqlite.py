@@ -26,7 +26,7 @@ BEGIN = "BEGIN IMMEDIATE"
 BUSY_SECONDS = 30
 WAL_ATTEMPTS, WAL_PAUSE = 100, 0.02
 
-SHORT_VALUES = 256  # that a statement may write or search for, if it is to run on the event loop
+SHORT_VALUES = 1024  # that a statement may write or search for, if it is to run on the event loop
 SHORT_SECONDS = 0.002  # of processor time that it may have taken the last time
 TURN_SECONDS = 0.002  # for which statements of one transaction may follow each other without a pause for the loop
 _KIND = 0xFF  # the part of an SQLite error code that says which kind it is

@@ -269,7 +269,8 @@ class AgentCaller:
         if status == HTTPStatus.OK:
             loop = asyncio.get_running_loop()
             started = loop.time()
-            await self._turns.take()
+            if answer.call is not None:
+                await self._turns.take()  # for the signature
             evidence = answer.verify()
             rest = partial(self._call, "GET", answer.agent, f"/tasks/{task_id}")
             moved = partial(self._moves.note, answer.agent, task_id)

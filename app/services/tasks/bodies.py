@@ -75,7 +75,8 @@ class Sent:
             yield beginning
         first, last = max(0, self._begins - len(header)), max(0, self._ends - len(header))
         for start in range(first, last, _SENT_BYTES):
-            await self._turns.take()
+            if start > first:  # the call has just taken one
+                await self._turns.take()
             end = min(start + _SENT_BYTES, last)
             yield block[start:end]
             if end - start >= MOVED_BYTES:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import aiohappyeyeballs
 
@@ -30,6 +31,7 @@ from app.settings import AgentSettings
 PROBE_CONNECTIONS = 50  # beside those that tasks may hold, so that long polls never keep a health probe waiting
 KEEP_ALIVE_SECONDS = 60.0  # less than the agents' own, or a call could meet a connection that is being closed
 
+_CLOSED_TOGETHER = 20  # idle connections: some 1 ms
 _NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305: after which a host's next address is tried beside the first
 _UNSENT_BYTES = 1 << 17  # that the system holds: what it has taken in must be about what has gone out
 _IN_FLIGHT_BYTES = 1 << 18  # of a body that may still be on its way when all of it was sent
@@ -55,7 +57,9 @@ class AgentTransport:
         self._names = Names(settings.connect_seconds)
         self._tls = for_agents(settings)
         self._blocks = Blocks()
-        self._idle: defaultdict[Place, list[tuple[Exchange, asyncio.TimerHandle]]] = defaultdict(list)
+        self._idle: defaultdict[Place, list[Exchange]] = defaultdict(list)
+        self._since: dict[Exchange, tuple[Place, float]] = {}  # since when each is idle, the one that is idle longest first
+        self._look: asyncio.Handle | None = None  # the next one for connections that have been idle too long
 
     async def exchange(self, request: Request, proof: Proof | None = None) -> Response:
         """Make one exchange; see `Transport`."""
@@ -65,10 +69,12 @@ class AgentTransport:
 
     async def close(self) -> None:
         """Close the kept connections. Callers have to end the calls that are under way."""
-        for exchange, timer in [kept for place in self._idle.values() for kept in place]:
-            timer.cancel()
+        for exchange in self._since:
             exchange.close()
         self._idle.clear()
+        self._since.clear()
+        if self._look is not None:
+            self._look.cancel()
         await self._names.close()
         await asyncio.sleep(0)  # in which sockets are closed
 
@@ -134,8 +140,8 @@ class AgentTransport:
         """Take the connection that was used last. So those that a burst has opened become idle, and are closed."""
         kept = self._idle[place]
         while kept:
-            exchange, timer = kept.pop()
-            timer.cancel()
+            exchange = kept.pop()
+            del self._since[exchange]
             if exchange.is_usable:
                 return exchange
             exchange.close()
@@ -145,14 +151,27 @@ class AgentTransport:
     def _release(self, exchange: Exchange, place: Place) -> None:
         """Take a connection back after its answer was read, or given up."""
         if exchange.finish():
-            timer = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._drop, place, exchange)
-            self._idle[place].append((exchange, timer))
+            loop = asyncio.get_running_loop()
+            self._idle[place].append(exchange)
+            self._since[exchange] = place, loop.time()
+            if self._look is None:
+                self._look = loop.call_later(KEEP_ALIVE_SECONDS, self._close_old)
 
-    def _drop(self, place: Place, exchange: Exchange) -> None:
-        self._idle[place] = [kept for kept in self._idle[place] if kept[0] is not exchange]
-        if not self._idle[place]:
-            del self._idle[place]
-        exchange.close()
+    def _close_old(self) -> None:
+        """Close a few connections that have been idle too long, and look again when others may have been."""
+        loop = asyncio.get_running_loop()
+        self._look = None
+        for exchange, (place, since) in list(islice(self._since.items(), _CLOSED_TOGETHER)):
+            if (left := since + KEEP_ALIVE_SECONDS - loop.time()) > 0:
+                self._look = loop.call_later(left, self._close_old)
+                return
+            del self._since[exchange]
+            self._idle[place].remove(exchange)
+            if not self._idle[place]:
+                del self._idle[place]
+            exchange.close()
+        if self._since:
+            self._look = loop.call_soon(self._close_old)  # in the next pass of the loop
 
     async def _connect(self, place: Place) -> Exchange:
         scheme, host, port = place

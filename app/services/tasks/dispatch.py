@@ -102,16 +102,20 @@ class Dispatcher:
     @asynccontextmanager
     async def place(self, patience: float | None = None) -> AsyncIterator[None]:
         """Hold a place for a call inside. Raises `NotCalled` where there is none for `patience` seconds."""
-        try:
-            async with asyncio.timeout(patience):
-                holder = await self._places.take()
-        except TimeoutError:
-            raise NotCalled("the server had no free slot to call the agent") from None
+        holder = await self._places.take() if patience is None else await self._place_within(patience)
         try:
             await self._turns.take()
             yield
         finally:
             self._places.give_back(holder)
+
+    async def _place_within(self, patience: float) -> str:
+        """Take a place. Raises `NotCalled`."""
+        try:
+            async with asyncio.timeout(patience):
+                return await self._places.take()
+        except TimeoutError:
+            raise NotCalled("the server had no free slot to call the agent") from None
 
     async def _try(self, task: Pursuit, budget: RetryBudget) -> TaskOutcome:
         """Try until there is a result, or until the tries, the budget or the breaker end it."""
@@ -192,7 +196,7 @@ class Dispatcher:
         forgotten = busy = 0
         polled = known
         while True:
-            if reply.answer != "unknown":  # so it was handed over, by the owner of that time
+            if reply.answer != "unknown" and task.run.attempts != attempt:  # an earlier owner has handed it over
                 task.run = replace(task.run, attempts=attempt)
             match reply.answer:
                 case "result" if reply.file is not None:
@@ -244,9 +248,8 @@ class Dispatcher:
             async with self._call(task, waited=waited) as agent:
                 partly = of.frozen is not None and not lacking and await self._caller.has_frozen(agent, of.frozen.id)
                 body = task.body(partly=partly)
-                task.run = replace(task.run, attempts=attempt)
-                if not agent.pulls:  # else it gets the body when it asks for it
-                    self._sent(task, len(body))
+                size = 0 if agent.pulls else len(body)  # one that pulls gets the body when it asks for it
+                self._sent(task, size, attempts=attempt)
                 asked = self._clock.now()
                 reply = await self._caller.hand_over(
                     agent, of.task.id, body, of.spool, accept=of.accept, limit=of.limit, partly=partly
@@ -272,8 +275,10 @@ class Dispatcher:
         if reply.sent is not None and (more := reply.sent - task.run.sent_before - task.run.bytes_sent) > 0:
             self._sent(task, more)
 
-    def _sent(self, task: Pursuit, size: int) -> None:
-        task.run = replace(task.run, bytes_sent=task.run.bytes_sent + size)
+    def _sent(self, task: Pursuit, size: int, *, attempts: int | None = None) -> None:
+        run = task.run
+        attempts = run.attempts if attempts is None else attempts
+        task.run = replace(run, bytes_sent=run.bytes_sent + size, attempts=attempts)
         self._metrics.count_bytes(task.assignment.client.id, sent=size)
 
     def _measure(self, task: Pursuit, size: int, seconds: float) -> None:
