@@ -33,8 +33,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry, *, max_clients: int) -> None:
         self.registry = registry
-        self._max_clients = max_clients
-        self._clients = 0
+        self._max_clients, self._clients = max_clients, 0
         self._bytes_of: dict[str, tuple[Counter, Counter]] = {}  # sent and received, by the label of the client
         self._shown: dict[str, str] = {}  # the goal's metric of each training shown, in the order of their last round
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)

@@ -1,7 +1,7 @@
 """Make rows of clients, and clients of rows.
 
-A round reads each of its clients several times, and most of what a row says is the same as the last time. So the documents of
-a row are read as the texts that are stored, and a text that was met lately is not parsed again.
+A round reads each of its clients several times, and most of what a row says is the same as the last time. So the
+documents of a row are read as the texts that are stored, and a text that was met lately is not parsed again.
 """
 
 import json
@@ -35,8 +35,7 @@ _CHANGING = [name for name in _PLAIN if name not in _CLAIMED]
 CHANGING = (*_CHANGING, *_DOCUMENTS)
 """The columns that change in rounds: all but the key, the profile and the enrolment."""
 COLUMNS = [
-    cast(column, Text).label(column.name) if column.name in {"tags", *_DOCUMENTS} else column
-    for column in clients.c
+    cast(column, Text).label(column.name) if column.name in {"tags", *_DOCUMENTS} else column for column in clients.c
 ]
 """What a query selects whose rows are for `client_of`. Others may come with it."""
 

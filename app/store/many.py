@@ -1,8 +1,8 @@
 """Write many rows with one statement, with little work for each row.
 
-For each row, SQLAlchemy finds the value and the type of each parameter anew. With thirty columns this takes longer than the
-database needs for the row. Here a statement is compiled once for each database, and each of its parameters is converted by
-the function of its type, as SQLAlchemy does it.
+For each row, SQLAlchemy finds the value and the type of each parameter anew. With thirty columns this takes longer than
+the database needs for the row. Here a statement is compiled once for each database, and each of its parameters is
+converted by the function of its type, as SQLAlchemy does it.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A statement for one database: its text, the values of a row in their order, and how some of them are converted."""
+    """A statement for one database: its text, the order of the values of a row, and how some of them are converted."""
 
     text: str
     values_of: Callable[[Row], tuple[Any, ...]]
@@ -41,7 +41,7 @@ class _Compiled:
 
 
 class ManyRows:
-    """Executes an ``INSERT`` or an ``UPDATE`` for each of many rows, all of which have the same `names`, at least two."""
+    """Executes an ``INSERT`` or an ``UPDATE`` for each of many rows, which have the same `names`, at least two."""
 
     def __init__(self, statement: Insert | Update, names: Collection[str]) -> None:
         self._statement = statement

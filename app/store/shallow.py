@@ -1,7 +1,7 @@
 """Make dictionaries of values, one level deep.
 
-`dataclasses.asdict` copies everything that a value holds, again and again down to the last number. A statement only reads
-it, so that these copies were a large part of the processor time of a round's transactions.
+`dataclasses.asdict` copies everything that a value holds, down to the last number. A statement only reads it, and these
+copies were a large part of the processor time of a round's transactions.
 """
 
 from collections.abc import Callable, Sequence

@@ -103,9 +103,9 @@ class Phase:
     def is_soon_checked(self, client: Client, came: Result) -> bool:
         """Tell whether an answer can be checked without a thread, in less than 1 ms.
 
-        It is not compressed, its header is short, and it is in memory, or it is a full update of not much more than 1 MB
-        that was written just now. An update is also compared with the model, tensor by tensor, so the model must not be
-        larger. A small answer to a large model is expanded first, or is wrong.
+        It is not compressed, its header is short, and it is in memory, or it is a full update of not much more than
+        1 MB that was written just now. An update is also compared with the model, tensor by tensor, so the model must
+        not be larger. A small answer to a large model is expanded first, or is wrong.
         """
         place, name = self.place(client.id), came.file.sha256
         if came.coding != IDENTITY:

@@ -58,7 +58,9 @@ class AgentTransport:
         self._tls = for_agents(settings)
         self._blocks = Blocks()
         self._idle: defaultdict[Place, list[Exchange]] = defaultdict(list)
-        self._since: dict[Exchange, tuple[Place, float]] = {}  # since when each is idle, the one that is idle longest first
+        self._since: dict[
+            Exchange, tuple[Place, float]
+        ] = {}  # since when each is idle, the one that is idle longest first
         self._look: asyncio.Handle | None = None  # the next one for connections that have been idle too long
 
     async def exchange(self, request: Request, proof: Proof | None = None) -> Response:
