@@ -1,7 +1,7 @@
 """One client's task in a round: how far it has come, what it has cost, and what it showed of its client."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from app.domain.clients import Client
 from app.domain.rounds import Participation
@@ -47,13 +47,14 @@ class TaskRun:
             sent_before=part.sent_before,
         )
 
-    def charged(self, part: Participation) -> Participation:
-        """Give the participation with what its task has cost. To charge it again changes nothing."""
+    def charged(self, part: Participation, **changes: Any) -> Participation:
+        """Give the participation with what its task has cost, and with `changes`. To charge it again changes nothing."""
         return replace(
             part,
             attempts=max(part.attempts, self.attempts),
             bytes_sent=max(part.bytes_sent, self.bytes_sent),
             bytes_received=max(part.bytes_received, self.bytes_received),
+            **changes,
         )
 
     def seconds(self, now: float) -> float | None:

@@ -68,8 +68,13 @@ def _documents(client: Client) -> dict[str, Any]:
         "measured": _measured(client.measured),
         "breaker": breaker,
         "failures": None if client.failures == _NO_FAILURES else asdict(client.failures),
-        "identity": None if client.identity == _NO_IDENTITY else asdict(client.identity),
+        "identity": None if client.identity == _NO_IDENTITY else _written_identity(client.identity),
     }
+
+
+@lru_cache(_REMEMBERED)
+def _written_identity(identity: Identity) -> dict[str, Any]:
+    return asdict(identity)
 
 
 def client_of(row: Row[Any], packer: Packer | None = None) -> Client:
@@ -95,7 +100,7 @@ _simple_values = attrgetter(*_SIMPLE)
 @lru_cache(_REMEMBERED)
 def _profile_of(says_nothing: bool, tags: str, *values: Any) -> Profile:
     """Make a profile without labels, of a client that `says_nothing` of them, or whose labels were not read."""
-    labels = None if says_nothing else []
+    labels: list[float] | None = None if says_nothing else []
     return Profile(tags=json.loads(tags), data_distribution=labels, **dict(zip(_SIMPLE, values, strict=True)))
 
 

@@ -28,8 +28,8 @@ class _Compiled:
     @classmethod
     def of(cls, statement: Insert | Update, names: Collection[str], dialect: Dialect) -> "_Compiled":
         compiled = statement.compile(dialect=dialect, column_keys=list(names))
-        order: list[str] = compiled.positiontup  # type: ignore[attr-defined]  # of a compiler of SQL, which it is
-        types = [compiled.binds[name].type.dialect_impl(dialect) for name in order]  # type: ignore[attr-defined]
+        order = compiled.positiontup or []
+        types = [compiled.binds[name].type.dialect_impl(dialect) for name in order]
         converters = ((place, kind.bind_processor(dialect)) for place, kind in enumerate(types))
         return cls(str(compiled), itemgetter(*order), tuple((at, convert) for at, convert in converters if convert))
 

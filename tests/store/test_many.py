@@ -42,7 +42,7 @@ async def test_rows_are_added_and_changed_with_the_types_of_their_columns(db: Da
 
 @pytest.mark.parametrize("wrong", [{"loss": float("nan")}, {"metrics": {"rmse": float("inf")}}], ids=["loss", "json"])
 async def test_a_value_that_cannot_be_stored_is_refused(db: Database, wrong: dict[str, Any]) -> None:
-    whole = {"status": "failed", "metrics": {}, "loss": None, "reason": None, "evidence": None}
+    whole: dict[str, Any] = {"status": "failed", "metrics": {}, "loss": None, "reason": None, "evidence": None}
     with pytest.raises(StatementError) as refused:
         async with db.begin() as tx:
             await CHANGE.write(tx.connection, [{"whose": "a", **whole, **wrong}])

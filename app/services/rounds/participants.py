@@ -245,6 +245,6 @@ class Participants:
             if part.status != "received":
                 await phase.drop(client.id)
         now = self._clock.now()
-        part = replace(run.charged(part), seconds=run.seconds(now), finished_at=now)
+        part = run.charged(part, seconds=run.seconds(now), finished_at=now)
         written = await self._ledger.settled(lease, phase.round_, part, seen)
         return part.finished_at if written and part.status == "received" else None

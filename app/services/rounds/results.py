@@ -67,8 +67,9 @@ class Results:
             return replace(part, status="rejected", reason=str(error)), seen
         result = update.result
         transfer = client.candidate().transfer_seconds(len(phase.model.block))
-        seen = replace(
-            seen,
+        seen = Observation(
+            slow=outcome.run.slow,
+            bandwidth=outcome.run.bandwidth,
             train_seconds=max(result.train_seconds, came.worked_seconds - transfer),
             quality=update_quality(result.loss),
             sketch=sketch,

@@ -45,7 +45,7 @@ Settled = tuple[Round, Participation, Observation]
 Progress = Callable[[Transaction, str], Awaitable[None]]
 Freeze = Callable[[Transaction, Lease, Round], Awaitable[Round | None]]
 
-SETTLED_TOGETHER = 16  # participations a transaction: some 5 ms on the event loop, all in all
+SETTLED_TOGETHER = 32  # participations a transaction: some 5 ms on the event loop, all in all
 PATIENCE_SECONDS = 0.2  # for which an end may wait for others, unless the round can go on with it
 
 
