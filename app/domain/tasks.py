@@ -48,7 +48,7 @@ class TaskRun:
         )
 
     def charged(self, part: Participation, **changes: Any) -> Participation:
-        """Give the participation with what its task has cost, and with `changes`. To charge it again changes nothing."""
+        """Give the participation with its task's cost, and with `changes`. To charge it again changes nothing."""
         return replace(
             part,
             attempts=max(part.attempts, self.attempts),
