@@ -12,6 +12,7 @@ from app.composition import build
 from app.http import openapi, problems
 from app.http.address_limits import AddressLimits
 from app.http.call_metrics import CallMetrics
+from app.http.lookup import RouteIndex
 from app.http.middleware import RequestContext
 from app.routers import OPEN, V1, dashboard
 from app.routers.documentation import ASSETS
@@ -48,6 +49,7 @@ def create_app(
     app.state.system = system
     problems.install(app)
     openapi.install(app)
+    app.router.routes.append(RouteIndex(route for router in V1 for route in router.routes))
     for router in (*V1, *OPEN):
         app.router.routes.extend(router.routes)  # FastAPI looks for a route in a router that it includes more slowly
     app.add_middleware(CallMetrics, registry=system.metrics.registry)

@@ -7,7 +7,7 @@ inherits them.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 ADMIN_KEY = "admin key"  # a caller that sent the admin key
 AGENT = "agent"  # an agent that registers, or gives a sign of life
@@ -38,7 +38,7 @@ def current_origin() -> Origin:
 def acting(actor: str | None = None, *, request_id: str | None = None) -> Iterator[None]:
     """Set the actor or the request of the changes in the block. A part that is None stays as it is."""
     known = _origin.get()
-    token = _origin.set(replace(known, actor=actor or known.actor, request_id=request_id or known.request_id))
+    token = _origin.set(Origin(actor or known.actor, request_id or known.request_id))
     try:
         yield
     finally:

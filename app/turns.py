@@ -21,6 +21,9 @@ BUSY_SECONDS = 0.001
 """If the rest of a pass of the loop takes longer than this, there is other work, for which strangers wait."""
 STRANGER_SECONDS = 0.005
 """How long strangers wait for other work at most, from one of them to the next."""
+CALL_SECONDS = 0.001
+"""A call of a caller that has shown a key begins in the same pass of the loop if none waits and the last one began so
+long ago: a pass costs a tenth of a short call."""
 CROWD_SECONDS = 0.5
 """Strangers that have been waiting without a pause for longer than this are no burst, and do not wait any more."""
 
@@ -81,9 +84,10 @@ class Turns:
 class CallTurns:
     """Lets calls of the API begin one after the other, of one address after the other.
 
-    In each pass of the loop one call begins of the callers that have shown a key over their connection. A call of a
-    stranger begins if no such call does and the loop has little other work, or if the last one began
-    `STRANGER_SECONDS` ago. If strangers have been waiting for `CROWD_SECONDS`, one of their calls begins in each pass.
+    In each pass of the loop one call begins of the callers that have shown a key over their connection. Once in
+    `CALL_SECONDS` such a call begins at once, if no call waits. A call of a stranger begins if no such call does and
+    the loop has little other work, or if the last one began `STRANGER_SECONDS` ago. If strangers have been waiting for
+    `CROWD_SECONDS`, one of their calls begins in each pass.
     """
 
     def __init__(self, time: Callable[[], float] | None = None) -> None:
@@ -94,9 +98,13 @@ class CallTurns:
         self._left = 0.0  # when the last pass was left
         self._admitted = 0.0  # when the last call of a stranger began
         self._crowded = 0.0  # since when strangers have been waiting without a pause
+        self._began = -CALL_SECONDS  # when the last call began that did not have to wait
 
     async def take(self, address: str, *, known: bool) -> None:
         """Return when a call from an address may begin. `known` tells whether its sender has shown a key before."""
+        if known and not self._passing and (now := self._time()) - self._began >= CALL_SECONDS:
+            self._began = now
+            return
         if not known and not self._strangers:
             self._crowded = self._time()
         turn = (self._known if known else self._strangers).join(address)

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from app import interpreter
 from app.certificates import for_callers
 from app.http.auditing import refused_connection
+from app.http.connections import QuickConnection
 from app.main import create_app
 from app.rpc import CannotListen
 from app.services.access.keys import key_path
@@ -23,7 +24,6 @@ from app.services.system import System
 from app.settings import Settings, WrongSetting
 from tcsfeel.inbound import Bounds
 from tcsfeel.inbound.bounds import places
-from tcsfeel.inbound.connection import Connection
 from tcsfeel.inbound.server import Server, listeners
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def prepared(settings: Settings) -> "ControlPlane":
     bounds = Bounds(places=places(), refusals_per_second=settings.refusals_per_second)
     config = uvicorn.Config(
         app,
-        http=Connection,
+        http=QuickConnection,
         ws="none",
         backlog=bounds.backlog,
         log_config=None,

@@ -111,12 +111,11 @@ class Attempt:
                 self._trail.count(self._call(self._path if self._path in OPEN else OTHER_PATH, status, request_id))
             return
         status = status or HTTPStatus.INTERNAL_SERVER_ERROR
-        call = self._call(self._operation, status, request_id)
         may_change = _may_change(self._operation)
         if may_change and status < HTTPStatus.BAD_REQUEST:
-            self._trail.record(call)
+            self._trail.record(self._call(self._operation, status, request_id))
         elif may_change or self._operation in RECORDED_READS or (_is_wrong(status) and status not in TELLING):
-            self._trail.count(call)
+            self._trail.count(self._call(self._operation, status, request_id))
 
     def _call(self, operation: str, status: int, request_id: str) -> Call:
         by = self.caller

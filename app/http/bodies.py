@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from app.http.exchanges import has_arrived
 from app.memory import Held
 from tcsfeel.errors import Picklable
 from tcsfeel.inbound import Pace
@@ -57,17 +58,18 @@ def announced(request: Request) -> int | None:
 
 def bounded(request: Request, limit: int, held: Held, pace: Pace) -> Request:
     """Return the request with a body that is refused once it is too long (413) or arrives too slowly (408)."""
-    received, whole = 0, False
+    received, whole, arrived = 0, False, has_arrived(request.scope)
+    longer = (announced(request) or 0) > limit
 
     async def receive() -> Message:
         nonlocal received, whole
-        if (announced(request) or 0) > limit:
+        if longer:
             raise too_large(limit)
         if whole:
             return await request.receive()
         began = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(pace.left):
+            async with asyncio.timeout(None if arrived else pace.left):
                 message = await request.receive()
         except TimeoutError:
             raise TooSlow(pace) from None

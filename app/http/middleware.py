@@ -1,11 +1,11 @@
 """Give every HTTP request an id, which its log lines and its response show, security headers, and an audit record."""
 
+import logging
 import random
 import re
 import time
 
 import structlog
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.auditing import OPEN, Attempt
@@ -18,6 +18,7 @@ from app.turns import CallTurns
 from tcsfeel.inbound import is_known
 
 log = structlog.get_logger(__name__)
+telling = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -45,7 +46,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("X-Request-ID", "")
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
         request_id = given if _REQUEST_ID.fullmatch(given) else _new_id()
         started, status, location = time.perf_counter(), 0, ""
         if scope["method"] not in METHODS:
@@ -59,8 +60,8 @@ class RequestContext:
             nonlocal status, location
             if message["type"] == "http.response.start":
                 status = message["status"]
-                location = dict(message.get("headers", ())).get(b"location", b"").decode("latin-1")
                 given = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                location = next((value for name, value in given if name == b"location"), b"").decode("latin-1")
                 if location and self._path_prefix:
                     given = located(given, self._path_prefix)
                 message = {**message, "headers": secured(given, over_tls=scope.get("scheme") == "https")}
@@ -76,5 +77,6 @@ class RequestContext:
                 await response(scope, receive, note)
             finally:
                 attempt.end(status, request_id, location)
-            milliseconds = round((time.perf_counter() - started) * 1000, 1)
-            log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
+            if telling.isEnabledFor(logging.DEBUG):  # a line that nobody reads would still be prepared
+                milliseconds = round((time.perf_counter() - started) * 1000, 1)
+                log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)

@@ -1,8 +1,8 @@
 """The routes of ``/v1``: each checks the caller, and limits the body, before its handler runs."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -21,10 +21,30 @@ from app.services.access.limits import Caller
 from tcsfeel.contract.fields import RequestModel
 from tcsfeel.inbound import Pace
 
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Shortcut = Callable[[Request], Awaitable[Response | None]]
+
+_SHORTCUTS: dict[Callable[..., Any], Shortcut] = {}
 STREAMED = {"x-tcsfeel-body": "streamed"}
 """Put into a route's `openapi_extra` if the handler itself reads the body and limits its size."""
 CODINGS = "x-tcsfeel-codings"
 """Lists, in a route's `openapi_extra`, the content codings of bodies that its handler accepts besides `identity`."""
+
+
+def shortcut(usual: Shortcut) -> Callable[[Endpoint], Endpoint]:
+    """Let `usual` answer the calls of a route that are as most of them are, after all checks of `ApiRoute`.
+
+    It gets the request, whose body has been read. If it returns None, it has done nothing, and the call goes to the handler. So the
+    handler alone says what is wrong with a call. It costs a third of the time of a short call to find a handler's
+    arguments.
+    """
+
+    def known(endpoint: Endpoint) -> Endpoint:
+        _SHORTCUTS[endpoint] = usual
+        return endpoint
+
+    return known
 
 
 class ApiRoute(APIRoute):
@@ -40,7 +60,7 @@ class ApiRoute(APIRoute):
         super().__init__(path, endpoint, responses=responses(401, 403, 422, 429, 503) | of_its_own, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+        handle = _shortened(super().get_route_handler(), _SHORTCUTS.get(self.endpoint))
         known = {parameter.alias for parameter in self.dependant.query_params}
         model = _model(self.dependant.body_params[0].field_info.annotation) if self.dependant.body_params else None
         extra = self.openapi_extra or {}
@@ -64,11 +84,7 @@ class ApiRoute(APIRoute):
                 return await admitted(request)
 
         async def admitted(request: Request) -> Response:
-            unknown = [name for name in request.query_params if name not in known]
-            if unknown:
-                raise RequestValidationError(
-                    [{"type": "extra_forbidden", "loc": ("query", name), "msg": ""} for name in unknown]
-                )
+            _refuse_unknown(request, known)
             found = wired(request)
             if model is not None or "requestBody" in extra:
                 refuse_encoding(request, extra.get(CODINGS, ()))
@@ -105,6 +121,27 @@ def _upload(request: Request) -> Iterator[None]:
         except NoMemoryFree:
             raise TooManyUploads(UPLOADS) from None
         yield
+
+
+def _refuse_unknown(request: Request, known: Collection[str]) -> None:
+    """Refuse parameters of the query that the route does not know. Most calls have no query."""
+    unknown = [name for name in request.query_params if name not in known] if request.scope["query_string"] else []
+    if unknown:
+        raise RequestValidationError(
+            [{"type": "extra_forbidden", "loc": ("query", name), "msg": ""} for name in unknown]
+        )
+
+
+def _shortened(handle: Handler, usual: Shortcut | None) -> Handler:
+    """Return the handler of a route with the shortcut before it, if it has one."""
+    if usual is None:
+        return handle
+
+    async def shortened(request: Request) -> Response:
+        answer = await usual(request)
+        return await handle(request) if answer is None else answer
+
+    return shortened
 
 
 def _model(annotation: Any) -> type[RequestModel]:

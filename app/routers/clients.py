@@ -1,22 +1,23 @@
 """``/v1/clients``: registration, liveness and breakers."""
 
+import re
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response, status
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ValidationError
 
 from app.domain.principals import ADMIN, LOCAL_CALLER, Principal
 from app.http.answers import client_out
 from app.http.batches import registrations
-from app.http.bodies import ContentType, require_json, whole
-from app.http.deps import AnswerPlace, AppBreakers, AppClients, AppOutcomes, AppPrincipal
+from app.http.bodies import JSON, ContentType, require_json, whole
+from app.http.deps import AnswerPlace, AppBreakers, AppClients, AppOutcomes, AppPrincipal, wired
 from app.http.descriptions import json_body, responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.quotations import shown_to
 from app.http.requests import changes, profile, report
 from app.http.roles import Needs
-from app.http.routes import ApiRoute
+from app.http.routes import ApiRoute, shortcut
 from app.http.writing import written
 from app.origins import AGENT, acting
 from app.threads import in_thread
@@ -40,6 +41,8 @@ from tcsfeel.errors import Invalid
 
 router = APIRouter(prefix="/v1/clients", tags=["clients"], route_class=ApiRoute)
 
+_ID = re.compile(ID_PATTERN)
+_TAKEN = Response(status_code=status.HTTP_204_NO_CONTENT, media_type=JSON)
 _LOCATION = with_headers(Location="The client's path")
 
 Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["edge-7"])]
@@ -180,12 +183,26 @@ async def remove_client(client_id: Id, clients: AppClients) -> None:
     await clients.remove(client_id)
 
 
+async def usual_heartbeat(request: Request) -> Response | None:
+    """Take a heartbeat as agents send it. Any other one is for `heartbeat`."""
+    client_id, body = request.path_params["client_id"], await request.body()
+    if not _ID.fullmatch(client_id) or (body and request.headers.get("Content-Type") != JSON):
+        return None
+    try:
+        measured = Heartbeat.model_validate_json(body) if body else None
+    except ValidationError:
+        return None
+    await heartbeat(client_id, wired(request).clients, request.state.principal, measured)
+    return _TAKEN
+
+
 @router.post(
     "/{client_id}/heartbeat",
     openapi_extra=Needs.operator_or_own_client,
     status_code=status.HTTP_204_NO_CONTENT,
     responses=responses(404, 413, 415),
 )
+@shortcut(usual_heartbeat)
 async def heartbeat(
     client_id: Id,
     clients: AppClients,

@@ -41,8 +41,8 @@ async def test_without_a_good_one_each_request_gets_an_id_of_its_own(api: Api, g
     assert all(len(name) == 16 for name in made)
 
 
-async def test_a_request_is_logged_with_its_outcome(api: Api) -> None:
-    with capture_logs() as lines:
+async def test_a_request_is_logged_with_its_outcome(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", "app.http.middleware"), capture_logs() as lines:
         await api.http.get("/v1/clients/nobody")
     (line,) = lines
     shown = {name: line[name] for name in ("event", "method", "path", "status", "log_level")}

@@ -10,7 +10,6 @@ import uvicorn
 from tcsfeel.inbound.acceptor import Acceptor
 from tcsfeel.inbound.arrivals import Arrivals
 from tcsfeel.inbound.bounds import Bounds
-from tcsfeel.inbound.connection import Connection
 
 LAST_SECONDS = 1.0
 """How long the server waits for connections whose requests it has called off: they get a 503, and end by themselves.
@@ -19,7 +18,7 @@ LOOK_SECONDS = 0.01
 
 
 class Server(uvicorn.Server):
-    """Serves the sockets that it gets. Its configuration has to name `Connection` as its protocol.
+    """Serves the sockets that it gets. Its configuration has to name a `Connection` as its protocol.
 
     With `tls`, it speaks HTTPS.
     """
@@ -34,8 +33,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets=[])  # starts the application, without a listener of uvicorn
         loop = asyncio.get_running_loop()
 
-        def connection() -> Connection:
-            return Connection(self.config, self.arrivals, self.lifespan.state, loop)
+        def connection() -> Any:
+            return self.config.http_protocol_class(self.config, self.arrivals, self.lifespan.state, loop)
 
         self._acceptors = [Acceptor(listener, connection, self.arrivals, self.tls) for listener in sockets or []]
 
