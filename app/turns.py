@@ -33,6 +33,7 @@ class _Row:
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self.served: str | None = None  # the party that has had the last turn
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -46,12 +47,15 @@ class _Row:
     def give(self) -> bool:
         """Give the next turn, if a task waits for one that was not called off. Tells whether one was given."""
         while self._waiting:
-            whose = next(iter(self._waiting))
+            parties = iter(self._waiting)
+            if (whose := next(parties)) == self.served:
+                whose = next(parties, whose)
             queue = self._waiting.pop(whose)
             turn = queue.popleft()
             if queue:
                 self._waiting[whose] = queue
             if not turn.done():
+                self.served = whose
                 turn.set_result(None)
                 return True
         return False
@@ -103,7 +107,7 @@ class CallTurns:
     async def take(self, address: str, *, known: bool) -> None:
         """Return when a call from an address may begin. `known` tells whether its sender has shown a key before."""
         if known and not self._passing and (now := self._time()) - self._began >= CALL_SECONDS:
-            self._began = now
+            self._began, self._known.served = now, address
             return
         if not known and not self._strangers:
             self._crowded = self._time()

@@ -202,7 +202,7 @@ class Exchange:
     def _write_piece(self, piece: memoryview) -> None:
         if self._left is None:
             if piece:
-                self._connection.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                self._connection.transport.write(b"%x\r\n%b\r\n" % (len(piece), bytes(piece)))
             return
         if len(piece) > self._left:
             raise RuntimeError("the application sent more than the content-length of its answer")

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
@@ -31,10 +31,10 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])  # starts the application, without a listener of uvicorn
-        loop = asyncio.get_running_loop()
+        loop, protocol = asyncio.get_running_loop(), cast(Any, self.config.http_protocol_class)
 
         def connection() -> Any:
-            return self.config.http_protocol_class(self.config, self.arrivals, self.lifespan.state, loop)
+            return protocol(self.config, self.arrivals, self.lifespan.state, loop)
 
         self._acceptors = [Acceptor(listener, connection, self.arrivals, self.tls) for listener in sockets or []]
 

@@ -16,6 +16,8 @@ from tcsfeel.inbound.connection import Connection
 from tcsfeel.inbound.server import Server, listeners
 
 PATIENCE = 30.0
+PROTOCOL: type[Connection] = Connection
+"""What handles the connections. `tests/http/test_connections.py` runs the same tests with the control plane's."""
 SHORT = 0.05  # a deadline that a test waits for
 
 
@@ -36,7 +38,7 @@ async def served(
     limits = Bounds(**bounds)
     config = uvicorn.Config(
         app,
-        http=Connection,
+        http=PROTOCOL,
         ws="none",
         lifespan="off",
         log_config=None,
