@@ -108,7 +108,7 @@ class QuickConnection(Connection):
             },
         }
         self._patience.renew(self._bounds.answer_rate)
-        exchange = self._exchange = self.cycle = Exchange(self, scope, head.body_bytes)  # type: ignore[assignment]
+        exchange = self._exchange = self.cycle = Exchange(self, scope, head.body_bytes)  # type: ignore[assignment]  # in place of uvicorn's
         if rest or head.body_bytes:
             self.data_received(rest)
         task = self.loop.create_task(exchange.run(self._application))
