@@ -132,10 +132,14 @@ def train_seconds(columns: Columns, policy: SelectionPolicy) -> Floats:
     """Estimate the seconds (N,) of one fit: the measured ones if known, otherwise the operations by the claimed GFLOPS.
 
     One pass over the data takes about 6 operations per parameter and sample (Kaplan et al., "Scaling Laws for Neural
-    Language Models", 2020, section 2.1), and the model has one parameter per 4 bytes.
+    Language Models", 2020, section 2.1), and the model has one parameter per 4 bytes. As soon as clients have been
+    measured, estimates are multiplied by how many times longer these take than their claims say (the median).
     """
     parameters = policy.model_bytes / BYTES_PER_PARAMETER
-    with np.errstate(over="ignore"):  # the caller limits the seconds
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the caller limits the seconds
         operations = FLOPS_PER_PARAMETER * parameters * columns.data_size * policy.local_epochs
         claimed = operations / GIGA / columns.compute_capacity
+        ratios = columns.train_seconds / claimed
+        known = ratios[np.isfinite(ratios) & (ratios > 0)]
+        claimed *= np.median(known) if len(known) else 1.0
     return np.where(np.isnan(columns.train_seconds), claimed, columns.train_seconds)

@@ -28,10 +28,20 @@ def test_a_round_costs_one_model_down_and_one_up() -> None:
 
 def test_expected_seconds_are_transfers_and_training() -> None:
     # 4 MB are 1e6 parameters: 6 * 1e6 * 100 samples * 2 epochs = 1.2e9 operations, at 3 GFLOPS 0.4 s; 8 s of transfers
-    chosen = candidates(2, compute_capacity=[3.0, 3.0], train_seconds=[None, 5.0])
+    chosen = candidates(2, compute_capacity=[3.0, 6.0])
     policy = SelectionPolicy(min_clients=1, max_clients=2, model_bytes=4_000_000, local_epochs=2)
 
-    assert pool(chosen, policy).seconds.tolist() == pytest.approx([8.4, 13])
+    assert pool(chosen, policy).seconds.tolist() == pytest.approx([8.4, 8.2])
+
+
+def test_who_was_not_measured_is_expected_to_take_longer_than_it_claims_by_as_much_as_the_others() -> None:
+    # as above, 0.4 s and 0.2 s by the claims; 10, 20 and 60 times as long by the clock, so 20 times as a rule
+    chosen = candidates(4, compute_capacity=[3.0, 3.0, 6.0, 6.0], train_seconds=[4.0, 8.0, None, 12.0])
+    policy = SelectionPolicy(min_clients=1, max_clients=2, model_bytes=4_000_000, local_epochs=2)
+    assert pool(chosen, policy).seconds.tolist() == pytest.approx([12.0, 16.0, 12.0, 20.0])
+
+    idle = candidates(2, compute_capacity=[3.0, 3.0], train_seconds=[None, 0.0])  # which says nothing of the other
+    assert pool(idle, policy).seconds.tolist() == pytest.approx([8.4, 8.0])
 
 
 def test_of_equal_costs_the_first_given_are_the_cheapest() -> None:
