@@ -90,6 +90,7 @@ class DeviceTrainer:
             latency=self._device.latency,
             reliability=self._device.reliability,
             tags={"site": f"site-{self._device.site + 1}"},
+            elastic=True,
         )
 
     def _fail_now_and_then(self, task: Task, seconds: float) -> None:

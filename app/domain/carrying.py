@@ -164,6 +164,7 @@ def taken_in(one: Carried, staleness: int) -> Participation:
         base_model=part.base_model,
         staleness=staleness,
         sent_before=part.sent_before + part.bytes_sent,
+        local_epochs=part.local_epochs,
     )
 
 

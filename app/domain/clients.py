@@ -24,7 +24,8 @@ class Profile:
 
     `url` is the agent's base URL. It is None if the agent pulls: it asks for its tasks, and is never called.
     `auth_token` is the token that the agent expects, encrypted as it is stored (`app/services/access/tokens.py`).
-    `relay` says whether its agent relays the updates of other clients, and lets others relay its own.
+    `relay` says whether its agent relays the updates of other clients, and lets others relay its own. `elastic` says
+    whether its trainer follows the `local_epochs` of each task.
     """
 
     url: str | None = None
@@ -38,6 +39,7 @@ class Profile:
     tags: Mapping[str, str] = field(default_factory=dict)
     auth_token: str | None = field(default=None, repr=False)
     relay: bool = True
+    elastic: bool = False
 
     def changed(self, changes: Mapping[str, Any]) -> "Profile":
         """The profile with `changes` made to it.

@@ -97,6 +97,7 @@ class Participation:
         staleness: how many model versions lie between that model and the round's base model.
         carried_to: the round that its task went on into, of a carried one; None while that has not been planned.
         sent_before: the bytes that the client was sent for such a task in earlier rounds.
+        local_epochs: how many local epochs its task asks for, of those of the training; None if it is all of them.
     """
 
     client_id: str
@@ -127,6 +128,7 @@ class Participation:
     staleness: int = 0
     carried_to: int | None = None
     sent_before: int = 0
+    local_epochs: int | None = None
 
     def shown(self) -> "Participation":
         """Return the participation with its reason as it is stored and shown, since parts of it come from agents."""

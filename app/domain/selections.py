@@ -86,7 +86,12 @@ def selection_policy(config: TrainingConfig, model_bytes: int | None) -> Selecti
         largest_multiple=selection.largest_multiple,
         weights=selection.weights,
         model_bytes=BYTES_PER_MB if model_bytes is None else model_bytes,
-        local_epochs=max(1, int(config.hyperparameter("local_epochs", 1))),
+        local_epochs=local_epochs(config),
         topology=config.topology,
         parameters=selection.parameters,
     )
+
+
+def local_epochs(config: TrainingConfig) -> int:
+    """Return how many local epochs a client does that does all of its work."""
+    return max(1, int(config.hyperparameter("local_epochs", 1)))

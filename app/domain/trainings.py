@@ -80,6 +80,7 @@ class RoundPolicy:
         max_wait_seconds: the longest that one round waits for clients or makes no progress; 0 abandons it at once.
         stragglers: whether a client that is still at work when a round goes on keeps its task; see `carrying`.
         max_staleness: how many rounds later than it began such a task may end, at least 1.
+        local_work: whether slow clients do fewer local epochs; see `local_work`.
     """
 
     deadline_seconds: float = 600.0
@@ -90,6 +91,7 @@ class RoundPolicy:
     max_wait_seconds: float = 3600.0
     stragglers: Literal["skip", "carry"] = "skip"
     max_staleness: int = 5
+    local_work: Literal["full", "elastic"] = "full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,16 +135,14 @@ class TrainingConfig(AggregationConfig):
 
     def in_round(self, number: int) -> "TrainingConfig":
         """Return the configuration with the values that its schedules give a round, and without schedules."""
-        values = dict(self.hyperparameters)
-        deadline = self.round_policy.deadline_seconds
+        values, policy = dict(self.hyperparameters), self.round_policy
         for place, schedule in self.schedules.items():
             value = schedule.at(number)
             if place == DEADLINE:
-                deadline = value
+                policy = replace(policy, deadline_seconds=value)
             else:
                 name = place.removeprefix(OF_HYPERPARAMETERS)
                 values[name] = round(value) if name in WHOLE_NUMBERS else value
-        policy = replace(self.round_policy, deadline_seconds=deadline)
         return replace(self, hyperparameters=values, round_policy=policy, schedules={})
 
 

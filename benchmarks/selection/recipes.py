@@ -49,6 +49,7 @@ def _of_recipe(name: str, recipe: str) -> Contender:
         rule=fields["aggregation"],
         hyperparameters=fields["hyperparameters"],
         largest_multiple=LARGEST_MULTIPLE,
+        elastic=fields["round_policy"]["local_work"] == "elastic",
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain.clients import Client, Profile
+from app.domain.local_work import planned_epochs
 from benchmarks.selection.data import Dataset, label_counts, partition
 from benchmarks.selection.knowledge import LabelKnowledge, Sketches, reported
 from benchmarks.selection.learning import Model, Rows, accuracy, batches, copies, initial, side_by_side, stacked
@@ -24,6 +25,7 @@ from tcsfeel.aggregation import update_quality
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import Candidate, History, SelectionPolicy, Weights, select
+from tcsfeel.selection.candidates import Candidates
 from tcsfeel.selection.pool import Pool
 from tcsfeel.selection.types import Plan
 from tcsfeel.transfers import Topology
@@ -36,7 +38,10 @@ PARTITION, NETWORK, MODEL, FAILURES, SELECTION, TRAINING, NOISE = range(7)  # st
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A strategy with its settings, and a name for both. By default clients may be selected as often as it likes."""
+    """A strategy with its settings, and a name for both. By default clients may be selected as often as it likes.
+
+    With `elastic`, slow clients do fewer local epochs, as the control plane would plan it.
+    """
 
     name: str
     strategy: str
@@ -47,6 +52,7 @@ class Contender:
     hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
     parameters: Mapping[str, float] = field(default_factory=dict)
     largest_multiple: float | None = None
+    elastic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +155,7 @@ def _training(dataset: Dataset, setting: Setting, contender: Contender, seed: in
     )
     counts = [label_counts(dataset.train.labels, part) for part in parts]
     fleet = Fleet(world, samples, [reported(own, contender.labels, rngs[NOISE]) for own in counts])
-    rows, chosen, selecting = [], list[frozenset[str]](), 0.0
+    rows, chosen, selecting, whole = [], list[frozenset[str]](), 0.0, dataset.recipe.epochs
     for _ in range(setting.rounds):
         comes_back = rngs[FAILURES].random(setting.clients) < world.reliability
         began = time.perf_counter()
@@ -160,14 +166,21 @@ def _training(dataset: Dataset, setting: Setting, contender: Contender, seed: in
         members = np.array([fleet.position[client_id] for client_id in plan.parents])
         back = members[comes_back[members]]
         names = back.tolist()
-        plans = [batches(parts[name], dataset.recipe, rngs[TRAINING]) for name in names]
+        epochs = dict[str, int]()
+        if contender.elastic:
+            epochs = planned_epochs(plan, Candidates.of(seen), world.links, policy, fleet.position)
+        shares = np.array([epochs.get(client_id, whole) / whole for client_id in world.client_ids])
+        plans = [
+            batches(parts[name], dataset.recipe._replace(epochs=round(whole * shares[name])), rngs[TRAINING])
+            for name in names
+        ]
         updates, losses = yield Work(model, plans, rule.corrections(names) if names else None)
         if names:
             if contender.labels == "sketch" or contender.strategy == "divfl":
                 fleet.sketches.fold(model, updates, names)
             model = rule.combine(model, updates, names, seen, means_of(plan, [seen[name].client_id for name in names]))
         fleet.learn(members, dict(zip(names, losses.tolist(), strict=True)))
-        rows.append((accuracy(model, dataset.test), *bill(world, fleet.position, plan, comes_back)))
+        rows.append((accuracy(model, dataset.test), *bill(world.working(shares), fleet.position, plan, comes_back)))
     accuracies, costs, seconds = np.array(rows).T
     times = np.array([sum(client_id in ids for ids in chosen) for client_id in world.client_ids])
     return Trace(accuracies, costs, seconds, times, selecting / setting.rounds)

@@ -5,7 +5,7 @@ to 10 GFLOPS, and they finish a task with a probability of 0.7 to 1. Two clients
 whose rate falls with the distance (Shannon's capacity at 15 MHz, with the path loss exponent 2.5).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -67,6 +67,10 @@ class World:
             server_seconds=MEGABITS / bandwidth + latency / 1000,
             links=Connectivity.from_matrix(client_ids, _between(places)),
         )
+
+    def working(self, shares: Floats) -> Self:
+        """Return the world in which each client trains for a share (N,) of its seconds."""
+        return replace(self, train_seconds=self.train_seconds * shares)
 
 
 def _between(places: Floats) -> Floats:

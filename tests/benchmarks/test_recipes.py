@@ -18,6 +18,7 @@ from benchmarks.selection.trial import Contender, Setting, means_of, train, trai
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.contract.recipes import RECIPES
 from tcsfeel.selection.types import Candidate, History, Plan, SelectionPolicy
+from tcsfeel.transfers import Topology
 from tests.tcsfeel.worlds import candidates, pool
 
 SHARDS = Setting("digits", "shards-2", 50, 10, 100)
@@ -29,6 +30,7 @@ def test_the_recipes_are_those_of_the_api_and_every_other_strategy_has_their_opt
     ours = found[OURS]
     assert (ours.strategy, ours.rule) == ("tcs-feel", RECIPES["tcs-feel"]["aggregation"])
     assert replace(ours, name=RELAYED, topology="relay") == found[RELAYED]
+    assert {one.name for one in found.values() if one.elastic} == {OURS, RELAYED}
     optimised = {one.name for one in found.values() if one.hyperparameters == RECIPES["tcs-feel"]["hyperparameters"]}
     assert optimised == found.keys() - {FEDAVG, "tcs-feel, fedavg"}
     assert {f"{name} + momentum" for name in PUBLISHED} < optimised
@@ -97,6 +99,19 @@ def test_trainings_of_several_seeds_are_the_same_side_by_side_as_alone(rule: Agg
         alone = train(digits(), setting, contender, seed)
         assert np.allclose(trace.accuracy, alone.accuracy, atol=0.003), "at most one of 359 digits, by rounding"
         assert (trace.counts.tolist(), trace.cost.tolist()) == (alone.counts.tolist(), alone.cost.tolist())
+
+
+@pytest.mark.parametrize("topology", ["star", "relay"])
+def test_elastic_work_makes_rounds_shorter_and_changes_no_links(topology: Topology) -> None:
+    whole = Contender("whole", "random", topology=topology)
+    full, elastic = (
+        train(digits(), replace(SHARDS, clients=20, rounds=6), replace(whole, elastic=also), seed=1)
+        for also in (False, True)
+    )
+    assert elastic.seconds.sum() < 0.8 * full.seconds.sum()
+    assert (elastic.seconds <= full.seconds).all()
+    assert elastic.cost.tolist() == full.cost.tolist()
+    assert elastic.accuracy[-1] > 0.3, "chance is 0.1"
 
 
 def test_rows_that_are_alike_are_shared_out_evenly() -> None:

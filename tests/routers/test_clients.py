@@ -20,6 +20,7 @@ FULL = profile(
     tags={"site": "north"},
     auth_token="s3cr3t-of-edge-7",
     relay=False,
+    elastic=True,
 )
 SHOWN: dict[str, Any] = {name: value for name, value in FULL.items() if name != "auth_token"} | {
     "status": "healthy",

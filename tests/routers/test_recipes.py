@@ -24,6 +24,7 @@ async def test_each_recipe_is_spelt_out_field_by_field(api: Api) -> None:
         training = await created(api, recipe=name)
         assert (training["recipe"], training["aggregation"], training["topology"]) == (name, "balanced", topology)
         assert training["selection"]["strategy"] == "tcs-feel"
+        assert training["round_policy"]["local_work"] == "elastic"
         assert training["hyperparameters"] == LOCAL | {
             "server_learning_rate": 1.0,
             "server_momentum": 0.9,

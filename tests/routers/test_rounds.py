@@ -98,6 +98,7 @@ PART = Participation(
     num_steps=12,
     weight=0.25,
     relay="edge-8",
+    local_epochs=3,
     digest="e" * 64,
     evidence=Evidence(call="the call", answer="the answer", signature=":c2ln:"),
 )
@@ -210,6 +211,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "begun_in": None,
                 "base_model": None,
                 "staleness": 0,
+                "local_epochs": 3,
             },
             {
                 "client_id": "edge-8",
@@ -236,6 +238,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "begun_in": None,
                 "base_model": None,
                 "staleness": 0,
+                "local_epochs": None,
             },
         ],
         "evaluations": [

@@ -32,6 +32,7 @@ FULL = Client(
         tags={"site": "北", "rack": ""},
         auth_token="secret",
         relay=False,
+        elastic=True,
     ),
     status="suspect",
     measured=Measured(reliability=0.0, train_seconds=1.5, bandwidth=2.0, latency=0.0, last_update_quality=1.0,

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from app.clock import Clock
 from app.domain.events.rounds import RoundAggregated, end_of_part, planned_of
 from app.domain.lateness import LATE
+from app.domain.local_work import begun
 from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.tasks import Observation, TaskRun
 from app.metrics import Metrics
@@ -32,13 +33,7 @@ from app.store.model_store import StoredFile
 from app.store.selections import packed
 from app.store.transaction import Transaction
 from app.threads import in_thread
-from tcsfeel.selection.types import Chosen, Selection
-
-
-def _begun(chosen: Chosen) -> Participation:
-    return Participation(
-        client_id=chosen.client_id, status="training", score=chosen.score, components=chosen.components
-    )
+from tcsfeel.selection.types import Selection
 
 
 class PlanOvertaken(Exception):
@@ -79,10 +74,12 @@ class RoundLedger:
             metrics=metrics,
         )
 
-    async def planned(self, lease: Lease, round_: Round, model: str, selection: Selection, fleet: Fleet) -> Round:
+    async def planned(  # noqa: PLR0917  (what a plan consists of)
+        self, lease: Lease, round_: Round, model: str, selection: Selection, fleet: Fleet, epochs: Mapping[str, int]
+    ) -> Round:
         """Selecting -> training: who takes part, before the first byte goes out. Open breakers give permits.
 
-        From here on the agents may know their tasks.
+        From here on the agents may know their tasks. `epochs` are those of `planned_epochs`.
 
         Raises:
             PlanOvertaken: a selected client is gone or busy by now, or the fleet's carried tasks are not the open ones.
@@ -108,7 +105,7 @@ class RoundLedger:
                 communication_cost=selection.total_cost,
                 label_divergence=selection.label_divergence,
                 population=fleet.population,
-                participations=(*map(_begun, selection.selected), *carried),
+                participations=(*begun(selection, epochs), *carried),
             )
             await tx.rounds.put(round_)
             await self._progress.keep(tx, training, self._progress.moving(training))

@@ -20,7 +20,7 @@ from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.compression import IDENTITY, largest
 from tcsfeel.wire.headers import LENGTH
 from tcsfeel.wire.sizes import AnswerSize
-from tcsfeel.wire.tasks import Task, TaskKind, task_id
+from tcsfeel.wire.tasks import Scalar, Task, TaskKind, task_id
 
 SHORT_HEADER_BYTES = 1 << 12
 """The length of a header that is parsed in 3 ms, even if it consists of as many entries as it can hold."""
@@ -74,7 +74,7 @@ class Phase:
             kind=self.kind,
             training_id=self.round_.training_id,
             round=number,
-            hyperparameters=dict(self.config.hyperparameters),
+            hyperparameters=self._hyperparameters(part),
             deadline_seconds=max(1.0, self.deadline - now) + self.more_seconds,
             update_encoding=self.uploads.encoding,
             local_tensors=self.config.parameters.local,
@@ -95,6 +95,13 @@ class Phase:
             run=TaskRun() if part is None else TaskRun.of(part),
             resumed=resumed,
         )
+
+    def _hyperparameters(self, part: Participation | None) -> dict[str, Scalar]:
+        """Return those of a client's task, which may ask for fewer local epochs than the training."""
+        found = dict(self.config.hyperparameters)
+        if part is not None and part.local_epochs is not None:
+            found["local_epochs"] = part.local_epochs
+        return found
 
     def place(self, client_id: str) -> Spool:
         """Where the answer of one client is kept, until it is refused or the round has ended."""

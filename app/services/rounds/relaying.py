@@ -12,6 +12,7 @@ from typing import Any
 
 from app.clock import Clock
 from app.domain.clients import Client
+from app.domain.local_work import whole_seconds
 from app.domain.relays import CHILD_SHARE, RELAY_SHARE, groups
 from app.domain.rounds import Participation
 from app.domain.tasks import Observation, TaskRun
@@ -31,6 +32,7 @@ from app.threads import in_thread
 from tcsfeel.aggregation import update_quality
 from tcsfeel.errors import UpdateRejected
 from tcsfeel.wire.relays import LONGEST_REASON, partial_size
+from tcsfeel.wire.tasks import TaskResult
 
 Job = Coroutine[Any, Any, float | None]
 
@@ -127,8 +129,9 @@ class Relaying:
         if not children:
             return plain
         left = max(1.0, phase.deadline - now)
+        epochs = {one.client_id: one.local_epochs for one in phase.round_.participations if one.local_epochs}
         subtree = self._grants.subtree(
-            plain.task, client.id, children, plain.model, seconds=CHILD_SHARE * left, now=now
+            plain.task, client.id, children, plain.model, seconds=CHILD_SHARE * left, now=now, epochs=epochs
         )
         limit = partial_size(phase.model, len(children) + 1).file_bytes
         return replace(plain, subtree=subtree, limit=limit)
@@ -216,7 +219,10 @@ class Relaying:
             evidence=came.evidence,
         )
         seen = Observation(
-            slow=outcome.run.slow, bandwidth=outcome.run.bandwidth, quality=update_quality(mean.result.loss)
+            slow=outcome.run.slow,
+            bandwidth=outcome.run.bandwidth,
+            quality=update_quality(mean.result.loss),
+            train_seconds=_trained(mean.result, part, phase),
         )
         return received, seen, mean
 
@@ -241,7 +247,8 @@ class Relaying:
                 relay=relay.client_id,
                 finished_at=relay.finished_at,
             )
-            settled.append((part, Observation(quality=update_quality(member.result.loss))))
+            trained = _trained(member.result, part, phase)
+            settled.append((part, Observation(quality=update_quality(member.result.loss), train_seconds=trained)))
         if not await self._ledger.settling.settle_together(lease, phase.round_, settled):
             return False
         tree.course.brought |= {part.client_id: relay.finished_at or 0.0 for part, _ in settled}
@@ -262,3 +269,11 @@ class Relaying:
         rerouted = [Rerouted(child, tree.client.id, (said.get(child) or usual)[:LONGEST_REASON]) for child in left]
         if rerouted:
             await self._ledger.settling.reroute(lease, phase.round_, rerouted)
+
+
+def _trained(result: TaskResult, part: Participation, phase: Phase) -> float | None:
+    """Return what a member of a mean says of its training time, for all epochs; None if it says nothing.
+
+    Nobody else knows it: the time of the mean is that of its slowest member.
+    """
+    return whole_seconds(result.train_seconds, part, phase.config) if result.train_seconds > 0 else None

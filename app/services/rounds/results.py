@@ -6,6 +6,7 @@ from typing import Any
 
 from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT
+from app.domain.local_work import whole_seconds
 from app.domain.measurements import lacking
 from app.domain.rounds import Participation
 from app.domain.tasks import Observation
@@ -70,7 +71,7 @@ class Results:
         seen = Observation(
             slow=outcome.run.slow,
             bandwidth=outcome.run.bandwidth,
-            train_seconds=max(result.train_seconds, came.worked_seconds - transfer),
+            train_seconds=whole_seconds(max(result.train_seconds, came.worked_seconds - transfer), part, phase.config),
             quality=update_quality(result.loss),
             sketch=sketch,
             encoding=update.encoding,

@@ -6,12 +6,13 @@ from dataclasses import replace
 from app.clock import Clock
 from app.domain.carrying import free_places
 from app.domain.errors import NotFound
+from app.domain.local_work import planned_epochs
 from app.domain.parameter_groups import ParameterGroups
 from app.domain.patience import after_waiting
 from app.domain.relays import sound
 from app.domain.rounds import ENDED, Round, of_round
 from app.domain.selections import history, newest_examples, newest_losses, selection_policy
-from app.domain.trainings import Training
+from app.domain.trainings import Training, TrainingConfig
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.fleets import Fleet
 from app.services.rounds.initial_models import ClientsAway, InitialModels
@@ -26,6 +27,7 @@ from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
 from tcsfeel.errors import Invalid, NotEnoughClients
+from tcsfeel.selection.candidates import Candidates
 from tcsfeel.selection.types import Selection, Skipped, nobody
 
 
@@ -81,8 +83,9 @@ class Selecting:
             size = await self._bytes_to_send(lease, training, model)
             while True:
                 fleet, selection = await self.plan(training, round_, size, lease=lease)
+                epochs = _epochs(training.config, size, fleet, selection)
                 with contextlib.suppress(PlanOvertaken):
-                    return await self._ledger.planned(lease, round_, model, selection, fleet)
+                    return await self._ledger.planned(lease, round_, model, selection, fleet, epochs)
         except NotEnoughClients:
             raise
         except (*NO_SELECTION, AgentFailed, NotFound) as error:
@@ -135,3 +138,13 @@ class Selecting:
             return fleet, nobody(training.config.selection.strategy, out)  # the carried tasks are a round of their own
         known_clients = {client.id: client for client in fleet.clients}
         return fleet, replace(selection, plan=sound(selection.plan, known_clients, training.config))
+
+
+def _epochs(config: TrainingConfig, model_bytes: int, fleet: Fleet, selection: Selection) -> dict[str, int]:
+    """Return the `planned_epochs` of a training's selection; none if all clients do all of their work."""
+    if config.round_policy.local_work == "full" or not selection.selected:
+        return {}
+    policy = selection_policy(config, model_bytes)
+    elastic = frozenset(client.id for client in fleet.offered if client.profile.elastic)
+    seen = Candidates.of(fleet.candidates({}, {}))
+    return planned_epochs(selection.plan, seen, fleet.connectivity, policy, elastic)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from app.domain.clients import Client
 from app.services.access.tokens import AgentTokens, LockedToken
@@ -22,7 +23,15 @@ class Grants:
         self._signer = signer
 
     def subtree(
-        self, relay: Task, client_id: str, children: Mapping[str, Client], model: Packed, *, seconds: float, now: float
+        self,
+        relay: Task,
+        client_id: str,
+        children: Mapping[str, Client],
+        model: Packed,
+        *,
+        seconds: float,
+        now: float,
+        epochs: Mapping[str, int] = MappingProxyType({}),
     ) -> Subtree:
         """Return what the relay with a task and a client id is told about its children. It hashes: call it in a thread.
 
@@ -35,6 +44,7 @@ class Grants:
             model: what comes with the task.
             seconds: for which the relay waits for its children.
             now: unix seconds, from which the grants count.
+            epochs: the local epochs of children that do not do as many as the relay, by their ids.
         """
         found = []
         for child_id, client in children.items():
@@ -45,6 +55,7 @@ class Grants:
                 deadline_seconds=seconds,
                 data_size=client.profile.data_size,
                 public_key=client.public_key or "",
+                local_epochs=epochs.get(child_id, 0),
             )
             digest = digest_of(model.payload(task_metadata(child.task(relay))))
             expires = math.ceil(now + seconds)

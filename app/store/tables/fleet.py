@@ -1,6 +1,6 @@
 """The tables of clients, and of the links between them."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table, Text, true
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table, Text, false, true
 
 from app.store.columns import Finite
 from app.store.tables.numbers import NEXT_CHANGE
@@ -21,6 +21,7 @@ clients = Table(
     Column("tags", Json, nullable=False),
     Column("auth_token", Text),
     Column("relay", Boolean, nullable=False, server_default=true()),
+    Column("elastic", Boolean, nullable=False, server_default=false()),
     Column("status", String(16), nullable=False),
     Column("measured", Json, nullable=False),
     Column("breaker", Json, nullable=False),

@@ -136,6 +136,7 @@ participations = Table(
     Column("staleness", Integer, nullable=False, server_default="0"),
     Column("carried_to", Integer),
     Column("sent_before", BigInteger, nullable=False, server_default="0"),
+    Column("local_epochs", Integer),
     ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
     Index("ix_participations_client_id", "client_id"),
     Index("ix_participations_status", "status"),

@@ -184,6 +184,7 @@ def _entry(member: Member, labels: LabelReleases) -> Json:
             "server_cost": None if profile.server_cost is None else float(profile.server_cost),
             "tags": dict(profile.tags) or None,
             "relay": member.relay,
+            "elastic": profile.elastic or None,
         }
     except Exception as error:
         raise AgentError(f"client {member.client_id} has no valid profile: {one_line(error)}") from error

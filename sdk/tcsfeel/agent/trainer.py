@@ -64,6 +64,7 @@ class Profile:
         tags: free labels to filter clients by.
         label_privacy: epsilon of the Laplace noise that label counts get before they leave the device, above 0 (see
             `labels`); None sends them as they are.
+        elastic: whether `fit` follows the `local_epochs` of each task, so that a slow device may get fewer.
     """
 
     data_size: int
@@ -75,6 +76,7 @@ class Profile:
     server_cost: float | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     label_privacy: float | None = None
+    elastic: bool = False
 
 
 @runtime_checkable

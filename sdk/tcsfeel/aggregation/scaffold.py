@@ -11,8 +11,7 @@ As in the paper, all clients weigh the same: with S clients that took part, of N
 
 A client's changes have to weigh the same in every round: then they add up to its control variate, and c stays the mean
 of all. A weight that depends on who else takes part leaves an error in c, and the training ends beside the optimum. A
-weight that clients claim, such as their examples, lets one client keep c near 0. The number of updates and the number
-of clients cannot be distorted by a claim. So the goal is the mean of the clients' losses, each counting once.
+weight that clients claim, such as their examples, lets one client keep c near 0.
 
 Statistics and integers have no control variate, and take the mean.
 """

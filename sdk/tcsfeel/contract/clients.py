@@ -66,7 +66,6 @@ EXAMPLE: dict[str, Any] = {
     "tags": {"site": "north"},
 }
 
-
 HEARTBEATS: list[Any] = [{"bandwidth": 38.2, "latency": 31.0}]
 
 
@@ -74,6 +73,7 @@ RELAY = (
     "Whether it takes part in relay trees: it may then see the updates of other clients, and its own may be seen by"
     " another one"
 )
+ELASTIC = "Whether its trainer follows the `local_epochs` of each task"
 
 
 class ClientProfile(RequestModel):
@@ -95,6 +95,7 @@ class ClientProfile(RequestModel):
     tags: Tags = {}
     auth_token: AuthToken | None = None
     relay: Annotated[bool, Field(description=RELAY)] = True
+    elastic: Annotated[bool, Field(description=ELASTIC)] = False
 
     @model_validator(mode="after")
     def _token_only_with_url(self) -> "ClientProfile":
@@ -170,6 +171,7 @@ class ChangeClient(RequestModel):
     tags: Tags | None = None
     auth_token: AuthToken | None = None
     relay: Annotated[bool | None, Field(description=RELAY)] = None
+    elastic: Annotated[bool | None, Field(description=ELASTIC)] = None
 
     @model_validator(mode="after")
     def _null_only_where_it_may_be(self) -> "ChangeClient":
@@ -268,6 +270,7 @@ class ClientOut(ResponseModel):
     server_cost: float | None
     tags: dict[str, str]
     relay: Annotated[bool, Field(description="Whether it takes part in relay trees")] = True
+    elastic: Annotated[bool, Field(description=ELASTIC)] = False
     status: Literal["healthy", "suspect", "down"]
     breaker: Literal["closed", "open", "half_open"]
     measured: MeasuredOut

@@ -13,6 +13,7 @@ Recipe = Literal["tcs-feel", "tcs-feel-relay", "fedavg"]
 _TCS_FEEL: Mapping[str, Any] = {
     "aggregation": "balanced",
     "selection": {"strategy": "tcs-feel"},
+    "round_policy": {"local_work": "elastic"},
     "hyperparameters": {
         "server_learning_rate": RATE,
         "server_momentum": MOMENTUM,

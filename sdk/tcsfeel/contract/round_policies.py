@@ -11,6 +11,7 @@ from tcsfeel.contract.schedules import AS_GIVEN, ScheduleIn, scheduled
 from tcsfeel.transfers import Topology
 
 Stragglers = Literal["skip", "carry"]
+LocalWork = Literal["full", "elastic"]
 CANNOT_CARRY: Mapping[Aggregation, str] = {
     **dict.fromkeys(
         ("median", "trimmed_mean", "krum", "multi_krum", "geometric_median"),
@@ -51,6 +52,9 @@ class RoundPolicyIn(RequestModel):
     max_staleness: Annotated[
         int, Field(ge=1, le=1000, description="How many rounds later than it began a carried task may end")
     ] = 5
+    local_work: Annotated[
+        LocalWork, Field(description="`elastic`: slow clients do fewer local epochs, if their trainers can")
+    ] = "full"
 
 
 class RoundPolicyOut(ResponseModel):
@@ -64,6 +68,7 @@ class RoundPolicyOut(ResponseModel):
     max_wait_seconds: float
     stragglers: Stragglers = "skip"
     max_staleness: int = 5
+    local_work: LocalWork = "full"
 
 
 def check_stragglers(policy: RoundPolicyIn, aggregation: Aggregation, topology: Topology) -> None:

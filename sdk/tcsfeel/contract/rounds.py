@@ -67,6 +67,9 @@ class ParticipationOut(ResponseModel):
     carried_to: Annotated[
         int | None, Field(description="The round into which the task of a `carried` client went on; null before that")
     ] = None
+    local_epochs: Annotated[
+        int | None, Field(description="How many local epochs its task asks for; null if all of the training's")
+    ] = None
     bytes_sent: int
     bytes_received: int
     seconds: float | None

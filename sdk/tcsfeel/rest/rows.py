@@ -8,7 +8,7 @@ PARTS = (("fit", "participations"), ("evaluate", "evaluations"))
 COLUMNS = (
     "training_id", "round", "kind", "client_id", "status", "attempts", "reason", "num_examples", "num_steps", "loss",
     "accuracy", "update_norm", "bytes_sent", "bytes_received", "seconds",
-    "digest", "weight", "relay", "begun_in", "base_model", "staleness", "carried_to",
+    "digest", "weight", "relay", "begun_in", "base_model", "staleness", "carried_to", "local_epochs",
 )  # fmt: skip
 METRIC = "metrics."  # begins the name of the column of a metric
 

@@ -8,9 +8,6 @@ its share of the places, whatever it claims:
   with the next round, of which `min_clients` places are counted. The fair share of a client is `FAIR` of these places.
 - A client that has had `largest_multiple` times as many of them waits until the oldest of these rounds is not looked at
   any more.
-
-Nothing changes if every round selects at least N / `largest_multiple` clients: then even a client that is in all of
-these rounds does not exceed its limit. At most N / `largest_multiple` clients wait at the same time.
 """
 
 import math

@@ -1,8 +1,7 @@
 """Judge a *set* of clients: clients with skewed labels train like balanced data if their pooled labels are balanced.
 
-A strategy that judges clients one by one prefers clients that are alike, and selects the same ones again and again. The
-objective F of a set S is minimised. With h_i the label counts of client i, n_i their sum, p* the global label shares,
-r_i its reliability, c_i its cost, t_i its expected seconds and Q_i its participation debt, it is
+The objective F of a set S is minimised. With h_i the label counts of client i, n_i their sum, p* the global label
+shares, r_i its reliability, c_i its cost, t_i its expected seconds and Q_i its participation debt, it is
 
     F(S) = w_data * Balance(S) + 1/2 w_comm * Communication(S) + 3/4 w_compute * Time(S) - w_fair * Debt(S)
 
@@ -14,11 +13,10 @@ where
     Time           = max t_i divided by its expectation for a random set, so that slow clients come in the same round
     Debt           = the mean of Q_i, which is larger for clients that were never tried (`Pool.urgency`)
 
-Each term is about 1 for a random set (Debt is about 0), so that equal weights mean equal influence. The fractions 1/2
-and 3/4 trained best with equal weights (`benchmarks/selection`, with 12 seeds that are not those of the figures in the
-docs): a fast client with a good link has both in every round, and would otherwise be selected again and again. All
-terms except the cost of a relay tree are functions of sums and of a maximum over S, which are held in `Sums`. So it
-takes little time to evaluate a set together with each of its N extensions.
+Each term is about 1 for a random set (Debt is about 0). The fractions 1/2 and 3/4 trained best with equal weights: a
+fast client with a good link has both in every round, and would otherwise be selected again and again. All terms except
+the cost of a relay tree are functions of sums and of a maximum over S, which are held in `Sums`. So it takes little
+time to evaluate a set together with each of its N extensions.
 """
 
 from collections.abc import Sequence

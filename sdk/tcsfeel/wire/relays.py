@@ -5,7 +5,7 @@ own, weighted by their examples, and answers with this mean and with what each *
 the metadata of a parameter file, beside the task and beside the relay's own result. So an agent that does not know them
 ignores them: it answers with its own update, and the control plane asks the children itself.
 
-The child's task is the relay's, with another id and another deadline. So it has the same tensors and hyperparameters.
+The child's task is the relay's with another id and deadline, and maybe other `local_epochs`. All else is the same.
 """
 
 import json
@@ -58,6 +58,7 @@ class Child(Record):
         deadline_seconds: for how many seconds the relay waits for its result.
         data_size: how many samples the client has registered, which bounds the examples that it may claim.
         public_key: the key with which the agent signs its result; empty if it does not sign.
+        local_epochs: how many its task asks for; 0 if as many as that of the relay.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -68,6 +69,7 @@ class Child(Record):
         "deadline_seconds": real(above=0),
         "data_size": whole(1, MOST_EXAMPLES),
         "public_key": text(0, 64),
+        "local_epochs": whole(0),
     }
 
     client_id: str
@@ -77,10 +79,12 @@ class Child(Record):
     deadline_seconds: float
     data_size: int
     public_key: str = ""
+    local_epochs: int = 0
 
     def task(self, of_relay: Task) -> Task:
         """Return the child's task, which is that of its relay with another id and another deadline."""
-        return replace(of_relay, id=self.task_id, deadline_seconds=self.deadline_seconds)
+        given = of_relay.hyperparameters | ({"local_epochs": self.local_epochs} if self.local_epochs else {})
+        return replace(of_relay, id=self.task_id, deadline_seconds=self.deadline_seconds, hyperparameters=given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

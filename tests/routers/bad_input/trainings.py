@@ -103,6 +103,7 @@ TRAINING: list[Case] = [
             *one("max_wait_seconds", "1", -1, 1e8),
             *one("stragglers", None, *NOT_TEXT, "", "wait"),
             *one("max_staleness", *NOT_A_COUNT, 0, 1001),
+            *one("local_work", None, *NOT_TEXT, "", "some"),
             *one("unknown", 1),
         ],
     ),

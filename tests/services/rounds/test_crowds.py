@@ -93,7 +93,7 @@ async def planned(running: Plane, lease: Lease, round_: Round) -> Round:
     engine = running.system.coordinator._engine
     training = await running.system.trainings.get(round_.training_id)
     fleet, selection = await engine._selecting.plan(training, round_, 8)
-    value: Round = await engine._ledger.planned(lease, round_, "0" * 64, selection, fleet)
+    value: Round = await engine._ledger.planned(lease, round_, "0" * 64, selection, fleet, {})
     return value
 
 

@@ -127,7 +127,7 @@ class LedgerMachine(RuleBasedStateMachine):
             async with self.system.db.read() as tx:
                 training = await tx.trainings.get(round_.training_id)
             fleet, selection = await self.engine._selecting.plan(training, round_, 8)
-            return await self.ledger.planned(owner.lease, round_, self.truth.model, selection, fleet)
+            return await self.ledger.planned(owner.lease, round_, self.truth.model, selection, fleet, {})
 
         if self.step(owner, planned, {"selecting": "training"}):
             self.truth.parts[-1] = dict.fromkeys(CLIENTS, "training")

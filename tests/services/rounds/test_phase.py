@@ -35,6 +35,8 @@ def test_a_task_says_what_the_training_wants_of_it(spool: ModelStore) -> None:
     assert (given.accept, given.limit) == ("zstd", largest(value.size.file_bytes, "zstd"))
     assert (given.client, given.model, given.lease, given.resumed) == (client("a"), MODEL, LEASE, True)
     assert given.run == TaskRun(attempts=2, bytes_sent=30, bytes_received=4)
+    fewer = value.assignment(client("a"), 40.0, replace(part, local_epochs=2)).task
+    assert fewer.hyperparameters == {"epochs": 2, "local_epochs": 2}
 
 
 def test_a_task_is_new_and_has_a_second_left_at_least(spool: ModelStore) -> None:

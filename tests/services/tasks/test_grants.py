@@ -50,6 +50,17 @@ def test_each_child_gets_a_grant_that_its_agent_can_check_for_just_the_body_that
     assert o.grant.endswith(".")
 
 
+def test_a_child_is_told_its_own_epochs_and_its_grant_is_for_them() -> None:
+    grants, children = Grants(TOKENS, Signer([SERVER_SEED], FakeClock())), {"a": client("a"), "b": client("b")}
+    found = grants.subtree(TASK, "r", children, MODEL, seconds=30.0, now=1000.5, epochs={"a": 3})
+    a, b = found.children
+    assert (a.local_epochs, b.local_epochs) == (3, 0)
+    grant = read_grant(a.grant)
+    assert grant is not None
+    task = replace(TASK, id="t.3.a.fit", deadline_seconds=30.0, hyperparameters={"local_epochs": 3})
+    assert grant.digest == digest_of(MODEL.payload(task_metadata(task))).hex()
+
+
 def test_a_child_whose_token_no_secret_opens_is_left_out() -> None:
     locked = client("a")
     locked = replace(locked, profile=replace(locked.profile, auth_token="encrypted:nonsense"))

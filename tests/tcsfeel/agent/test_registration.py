@@ -29,6 +29,7 @@ class FullTrainer(AddingTrainer):
             reliability=0.5,
             server_cost=0.25,
             tags={"site": "north"},
+            elastic=True,
         )
 
 
@@ -58,9 +59,7 @@ def registration_of(
 
 async def test_one_client_is_put_with_its_whole_profile_and_its_token() -> None:
     plane = ControlPlane()
-
     await registration_of(plane, [member(token="t")]).register()
-
     assert plane.calls == [("PUT", "/v1/clients/edge-7")]
     assert plane.keys == {"Bearer key"}
     assert plane.clients["edge-7"] == {
@@ -76,6 +75,7 @@ async def test_one_client_is_put_with_its_whole_profile_and_its_token() -> None:
         "server_cost": 0.25,
         "tags": {"site": "north"},
         "relay": False,
+        "elastic": True,
     }
 
 

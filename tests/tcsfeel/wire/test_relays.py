@@ -1,6 +1,7 @@
 """What relays are told, and what they answer."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,8 @@ def test_a_childs_task_is_that_of_its_relay_with_another_id_and_deadline() -> No
     task = Task(id="t.1.r.fit", kind="fit", training_id="t", round=1, hyperparameters={"x": 1}, deadline_seconds=9.0)
     child = CHILD.task(task)
     assert (child.id, child.deadline_seconds, child.hyperparameters) == ("t.1.a.fit", 2.5, {"x": 1})
+    fewer = replace(CHILD, local_epochs=2).task(replace(task, hyperparameters={"x": 1, "local_epochs": 5}))
+    assert fewer.hyperparameters == {"x": 1, "local_epochs": 2}
 
 
 def _children(**changes: object) -> str:
@@ -64,6 +67,7 @@ def _children(**changes: object) -> str:
         (_children(deadline_seconds=0), "relay.children.'0'.deadline_seconds should be greater than 0"),
         (_children(deadline_seconds=float("nan")), "relay.children.'0'.deadline_seconds should be a finite number"),
         (_children(data_size=True), "relay.children.'0'.data_size should be a valid integer"),
+        (_children(local_epochs=-1), "relay.children.'0'.local_epochs should be greater than or equal to 0"),
         (_children(grant=7), "relay.children.'0'.grant should be a valid string"),
         (json.dumps({"client_id": "r", "children": [{}] * 65}), "relay.children should have at most 64 entries"),
     ],
