@@ -8,12 +8,13 @@ import gc
 import logging
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import cast
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 from sqlalchemy.engine import make_url
 
 from app.store import migrations
@@ -56,13 +57,21 @@ share_compiled_statements()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need a Postgres, and the core's own.
 
-    The core's tests with Postgres in their names are not marked as such: their code has been reached on SQLite.
+    Tests on Postgres, property tests and those that are marked as untraced are not marked as the core's: their code has
+    been reached by others, and under the tracer they take twice the time.
     """
     for item in items:
-        if "postgres" in item.name or "postgres_server" in getattr(item, "fixturenames", ()):
+        on_postgres = "postgres" in item.name or "postgres_server" in getattr(item, "fixturenames", ())
+        if on_postgres:
             item.add_marker(pytest.mark.postgres)
-        if "postgres" not in item.name and any(item.path.is_relative_to(room) for room in CORE):
+        untraced = on_postgres or is_hypothesis_test(getattr(item, "obj", None)) or item.get_closest_marker("untraced")
+        if not untraced and _is_of_the_core(item.path):
             item.add_marker(pytest.mark.core)
+
+
+@cache
+def _is_of_the_core(path: Path) -> bool:
+    return any(path.is_relative_to(room) for room in CORE)
 
 
 def pytest_collection_finish() -> None:

@@ -14,6 +14,8 @@ from tests.planes import Plane, until
 from tests.services.courses import has_no_spools, has_received, is_idle
 from tests.services.rounds.crowd import AWARE, MANY, UNAWARE, outstanding
 
+pytestmark = pytest.mark.untraced
+
 
 @contextmanager
 def busy_checks() -> Iterator[None]:

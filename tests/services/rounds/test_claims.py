@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.domain.trainings import SelectionConfig
 from tcsfeel.selection.random import random
 from tcsfeel.selection.types import Candidate, Selection
 from tests.planes import Adder, Plane, plane
 from tests.plugins import PLUGIN, strategy
+
+pytestmark = pytest.mark.untraced
 
 LIMIT = 8  # twice the fair share of 4 in the newest 4 * 5 places
 

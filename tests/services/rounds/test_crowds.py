@@ -25,6 +25,8 @@ from app.store.tables import trainings
 from tests.planes import Plane, plane
 from tests.services.fakes import profile
 
+pytestmark = pytest.mark.untraced
+
 CROWD = 2 * SKIPPED_TOGETHER + 50
 LATE_ONCE = pytest.approx(0.7 * 0.9)  # of the reliability that clients claim
 MOST_STATEMENTS = 23  # of a transaction, however many clients its round has: the last but one asks for the time

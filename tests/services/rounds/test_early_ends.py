@@ -18,6 +18,8 @@ from tests.services.courses import has_no_spools, has_received, is_idle
 from tests.services.rounds.crowd import AWARE, MANY, Crowd, outstanding
 from tests.services.rounds.test_crowds import claimed
 
+pytestmark = pytest.mark.untraced
+
 FEW = MANY[:5]
 
 

@@ -16,6 +16,8 @@ from tests.planes import Adder, plane, policy, until
 from tests.services.courses import parts, statuses
 from tests.services.rounds.foreign import BOTH, CODES, HONEST, INT8, RESULT, SCALES, STEP, Foreign, encoded, join, zstd
 
+pytestmark = pytest.mark.untraced
+
 WHOLE = encode({"w": np.full(3, STEP, np.float32)}, result_metadata(RESULT))
 LARGE = encode({}, {"nested": "[]," * 500_000})
 WRONG_SCALES = json.dumps({"name": "int8", "scales": {"w": -0.5}})

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.untraced
+
 PEAK = Path("/proc/self/clear_refs")  # writing 5 makes the kernel measure the peak anew
 
 CODE = """

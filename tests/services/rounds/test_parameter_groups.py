@@ -67,6 +67,7 @@ async def model(running: Plane, training_id: str, number: int | None = None) -> 
     return decode((await running.system.models.get(training_id, number)).path.read_bytes())[0]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("aggregation", "uploads"),
     [

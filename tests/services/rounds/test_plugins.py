@@ -93,6 +93,7 @@ async def test_a_strategy_that_fails_abandons_the_round_with_its_name_and_error(
             assert (round_.status, round_.failure_reason) == ("abandoned", f"the strategy 'theirs' failed: {detail}")
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("busy", [False, True], ids=["blocked", "busy"])
 async def test_a_selection_that_outlasts_the_lease_keeps_it(database_url: str, tmp_path: Path, busy: bool) -> None:
     short = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": LEASE_SECONDS}

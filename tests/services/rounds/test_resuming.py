@@ -16,6 +16,8 @@ from tests.planes import Adder, Plane, plane, until
 from tests.services.courses import is_driven_to_its_end
 from tests.services.rounds.foreign import BOTH, STEP
 
+pytestmark = pytest.mark.untraced
+
 # Where the process dies: before or after one of the ledger's transactions.
 POINTS = [(when, name) for name in STEPS for when in ("before", "after")]
 

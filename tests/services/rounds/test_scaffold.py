@@ -151,6 +151,7 @@ async def test_smaller_uploads_go_along(sqlite_url: str, tmp_path: Path, uploads
         assert await control(running, training_id, 3) == pytest.approx(variate[0], rel=5e-3)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(("when", "name"), [("after", "planned"), ("before", "committed"), ("after", "committed")])
 async def test_the_control_variates_survive_their_coordinator(
     database_url: str, tmp_path: Path, when: str, name: str, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,8 @@ from tests.planes import Adder, plane, until
 from tests.services.courses import has_received, has_started, has_status, is_idle, statuses
 from tests.services.rounds.foreign import STEP
 
+pytestmark = pytest.mark.untraced
+
 
 async def test_an_owner_that_lost_its_lease_writes_nothing(database_url: str, tmp_path: Path) -> None:
     trainers = {"a": Adder(1.0)}

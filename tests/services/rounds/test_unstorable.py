@@ -22,6 +22,8 @@ from tests.services.courses import parts, statuses
 from tests.services.rounds.foreign import CODES, INT8, RESULT, STEP, Foreign, join
 from tests.store.samples import a_round
 
+pytestmark = pytest.mark.untraced
+
 GOOD = {"num_examples": 10, "loss": 1.0, "accuracy": 0.5}
 POISON: dict[str, dict[str, Any]] = {
     "an integer of many digits": {"num_examples": 10**30},

@@ -129,6 +129,7 @@ async def test_a_pause_is_no_part_of_the_wait(sqlite_url: str, tmp_path: Path) -
         assert round_.deadline_at == pytest.approx(round_.started_at + 60.0 + 100_000.0)
 
 
+@pytest.mark.untraced
 async def test_many_trainings_that_wait_read_the_fleet_once_and_write_nothing(sqlite_url: str, tmp_path: Path) -> None:
     clock = FakeClock()
     async with plane(tmp_path, sqlite_url, {"a": Adder()}, clock=clock) as running:

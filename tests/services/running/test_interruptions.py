@@ -145,6 +145,7 @@ async def test_a_round_that_costs_server_after_server_is_given_up(database_url: 
     assert set(trainer.fitted.values()) == {1}, "up to then, each owner asked for the same task"
 
 
+@pytest.mark.untraced
 async def test_a_lease_that_runs_out_counts_as_a_takeover_and_is_seen(database_url: str, tmp_path: Path) -> None:
     """Such an owner gave its lease back, so that a round that cost one lease after the other went on for ever."""
     trainer = Adder(1.0)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from structlog.testing import capture_logs
 
 from app.main import create_app
@@ -19,6 +20,8 @@ from app.store.database import Database
 from tests.api import AUTHORIZED, KEY, assert_problem, caller
 from tests.links import link
 from tests.planes import Adder, plane, settings, until
+
+pytestmark = pytest.mark.untraced
 
 POSTGRES: dict[str, Any] = {"pool_size": 2, "coordinator_pool_size": 2, "statement_seconds": 3.0}
 

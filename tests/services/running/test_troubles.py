@@ -16,7 +16,9 @@ from tests.clocks import FakeClock, Sleeping
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.courses import has_status, is_idle
 
-LONG = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 600}
+pytestmark = pytest.mark.untraced
+
+LONG = {"enabled": False, "tick_seconds": 0.05, "lease_seconds": 600}
 WAIT_SECONDS = 100.0
 STEPS: dict[str, tuple[type, str]] = {  # what each step cannot do without
     "selecting": (Planner, "select"),

@@ -203,6 +203,7 @@ async def test_a_result_that_has_all_the_room_and_needs_more_is_to_be_sent_in_on
             await append(post, LARGE, 1_000_000, complete=True)
 
 
+@pytest.mark.untraced
 async def test_a_result_in_too_many_parts_is_to_be_sent_in_one_call(db: Database, tmp_path: Path) -> None:
     async with posting(db, tmp_path) as post:
         await offer(post)

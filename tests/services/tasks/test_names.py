@@ -158,6 +158,7 @@ async def test_names_that_hung_before_share_a_part_of_the_lookups(resolver: Reso
         assert len(resolver.stuck) == HANGING_LOOKUPS
 
 
+@pytest.mark.untraced
 @FETCH
 async def test_ten_names_that_hang_do_not_hold_up_work_in_threads_or_other_agents(
     fetch: Any, resolver: Resolver, spool: ModelStore

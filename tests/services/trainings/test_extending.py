@@ -19,6 +19,7 @@ async def completed(running: Plane, training_id: str) -> None:
     await until(lambda: is_idle(running))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("rule", ["fedavgm", "fedadam"])
 async def test_the_optimiser_goes_on_as_if_the_training_had_not_ended(
     database_url: str, tmp_path: Path, rule: Aggregation

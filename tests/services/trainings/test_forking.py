@@ -43,6 +43,7 @@ SCHEDULES = {"hyperparameters.learning_rate": Step(init_value=0.5, gamma=0.5, st
 MOMENTUM = {"hyperparameters.server_momentum": Step(init_value=0.9, gamma=0.5, step_size=1)}
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("rule", "fields"),
     [
@@ -116,6 +117,7 @@ async def test_the_optimiser_begins_again_unless_its_state_is_asked_for(sqlite_u
         assert weights[2] == pytest.approx(1.45 + 0.5)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("rule", ["fedadam", "fedavgm"])
 async def test_what_a_fork_needs_stays_when_its_source_does_not_need_it_any_more(
     database_url: str, tmp_path: Path, rule: Aggregation

@@ -69,6 +69,7 @@ async def test_a_removed_versions_file_stays_for_the_delay(sqlite_url: str, tmp_
         assert removed_files(system) == 0
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("rule", ["fedavgm", *ADAPTIVE])
 async def test_what_server_optimisers_need_is_kept_and_nothing_more(
     sqlite_url: str, tmp_path: Path, rule: Aggregation

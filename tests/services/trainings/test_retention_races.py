@@ -25,6 +25,8 @@ from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.model_files import AT_ONCE, beside, names, removed_files, rounds, stored
 from tests.store.instants import window_passes
 
+pytestmark = pytest.mark.untraced
+
 
 async def test_what_is_evaluated_and_what_is_aggregated_is_kept(database_url: str, tmp_path: Path) -> None:
     """Looking for what may go in the middle of a round harms it at no status."""

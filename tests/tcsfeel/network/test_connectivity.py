@@ -242,6 +242,7 @@ def test_changes_agree_with_a_dictionary(
     assert (whole == whole.T).all()
 
 
+@pytest.mark.untraced
 async def test_the_event_loop_goes_on_while_many_links_are_sorted() -> None:
     names = [f"client-{number}" for number in range(1000)]
     rng = np.random.default_rng(0)

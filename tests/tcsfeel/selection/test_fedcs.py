@@ -65,6 +65,7 @@ def test_the_minimum_is_kept_beyond_the_deadline_with_those_that_lengthen_it_lea
     assert set(choose(clients, 1, 5, pool_factor=10, deadline_seconds=0).client_ids) == {"b"}
 
 
+@pytest.mark.untraced
 def test_only_the_drawn_are_chosen() -> None:
     clients = candidates(8, train_seconds=[1.0, *[5.0] * 7])  # a is always first where it is drawn
     runs = [choose(clients, 2, 2, seed, pool_factor=2) for seed in range(400)]

@@ -65,6 +65,7 @@ def rounds_of(name: str, fleet: list[Candidate], rounds: int, policy: SelectionP
     return history.rounds
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", LOOKING)
 @pytest.mark.parametrize(("others", "places"), [(20, 4), (49, 10)])
 @pytest.mark.parametrize("also_fast", [False, True])

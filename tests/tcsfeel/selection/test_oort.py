@@ -130,6 +130,7 @@ def test_the_score_is_made_of_the_shown_components() -> None:
         assert one.score == pytest.approx((shown["utility"] + shown["staleness"]) * shown["speed"])
 
 
+@pytest.mark.untraced
 def test_exploited_places_are_drawn_in_proportion_to_utility() -> None:
     clients = candidates(5, loss=[1.0, 0.5, 0.48, 0.47, 0.1])
     found = utilities(clients, *[""] * LONG_AGO)
@@ -145,6 +146,7 @@ def test_exploited_places_are_drawn_in_proportion_to_utility() -> None:
     assert counts["e"] == 0
 
 
+@pytest.mark.untraced
 def test_the_untried_are_drawn_by_speed() -> None:
     clients = candidates(3, train_seconds=[0.0, 2.0, 6.0])  # durations of 2, 4 and 8 s
     counts = Counter(choose(clients, 1, seed).client_ids[0] for seed in range(1000))

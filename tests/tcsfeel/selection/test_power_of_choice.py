@@ -60,6 +60,7 @@ def test_among_clients_without_a_loss_the_draw_decides() -> None:
     }
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(("factor", "drawn"), [(1.0, 2), (1.5, 3), (2.0, 4), (3.0, 6)])
 def test_the_factor_says_how_many_are_drawn(factor: float, drawn: int) -> None:
     # The client with the highest loss of all is chosen whenever it is drawn.
@@ -72,6 +73,7 @@ def test_the_factor_says_how_many_are_drawn(factor: float, drawn: int) -> None:
     assert sum(left) == 8 - drawn
 
 
+@pytest.mark.untraced
 def test_candidates_are_drawn_in_proportion_to_their_samples() -> None:
     clients = candidates(4, data_size=[100, 200, 300, 400])
     count = Counter(choose(clients, 1, seed, parameters={"factor": 1}).client_ids[0] for seed in range(2000))

@@ -63,6 +63,7 @@ def test_a_header_that_is_longer_than_allowed_is_not_read() -> None:
         unpack(file(b"{}" + b" " * MAX_HEADER_BYTES))
 
 
+@pytest.mark.untraced
 def test_as_many_tensors_as_are_allowed_are_read_and_one_more_is_refused() -> None:
     spec = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
     entries = {f"layer.{number}": spec for number in range(MAX_TENSORS)}
