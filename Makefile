@@ -21,6 +21,7 @@ DEV := $(VENV)/.installed-dev
 FLOWER := build/flower
 LOWEST := build/lowest
 VALIDATORS := build/validators
+SBOM := build/sbom
 SITE := build/docs
 WORKERS ?= 3
 DB ?= postgres
@@ -48,7 +49,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help install demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser readers fuzz lowest validators site topology protos released lock clean
+.PHONY: help install demo test coverage check lint types layers format bench flower mutation crash upgrade crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser readers fuzz lowest validators sbom site topology protos released lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -103,6 +104,9 @@ flower: $(FLOWER)/.installed ## Install Flower, which rounds are measured agains
 crash: $(DEV) ## Kill, stall and confuse replicas 200 times, and compare with a run without faults (DB=sqlite KILLS=50)
 	@$(BIN)/python -m tests.harnesses.crash --database $(DB) --kills $(or $(KILLS),200) $(ARGS)
 
+upgrade: $(DEV) ## Replace servers of an earlier revision one by one while trainings run (FROM=HEAD~20 DB=sqlite KILLS=2)
+	@$(BIN)/python -m tests.harnesses.upgrade --from "$(or $(FROM),HEAD)" --database $(DB) --kills $(or $(KILLS),4) $(ARGS)
+
 crash-mutants: $(DEV) ## Break the product on purpose, and see whether crash finds out (DB=sqlite)
 	@$(BIN)/python -m tests.harnesses.mutants --database $(DB) $(ARGS)
 
@@ -146,6 +150,11 @@ fuzz: $(DEV) ## Call the API by its own document, as a caller of each role, with
 lowest: $(LOWEST)/.installed ## Run the tests of the store and the services on SQLite with the lowest versions that are declared
 	$(LOWEST)/bin/python -m pytest $(or $(strip $(ARGS)),-n $(WORKERS) --dist worksteal -m "not postgres" tests/store tests/services)
 
+sbom: $(SBOM)/.installed ## Write what the locks of both images name as bills of materials (CycloneDX) into build/sbom
+	@$(SBOM)/bin/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --output-file build/sbom/tcsfeel.cdx.json requirements.lock
+	@$(SBOM)/bin/cyclonedx-py requirements --output-reproducible --pyproject sdk/pyproject.toml --output-file build/sbom/tcsfeel-agent.cdx.json sdk/requirements.lock
+	@echo "build/sbom/tcsfeel.cdx.json and build/sbom/tcsfeel-agent.cdx.json"
+
 validators: $(VALIDATORS)/.installed ## Install what checks the files in deploy/ without an engine or a cluster
 
 site: $(DEV) $(SITE)/.installed ## Build the documentation site into build/site; broken links fail
@@ -161,8 +170,8 @@ wheels: $(DEV) ## Build both distributions, install each into an empty environme
 protos: $(DEV) ## Compile the descriptions of gRPC's messages again
 	$(BIN)/python scripts/protos.py
 
-released: $(DEV) ## Keep the shape of the REST API as this release has it, so that later versions break no program
-	$(BIN)/python -m scripts.released
+released: $(DEV) ## Keep the shape of the REST API and the schema as this release has them (BACKUP=DIRECTORY)
+	$(BIN)/python -m scripts.released $(BACKUP)
 
 lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	@mkdir -p build
@@ -178,6 +187,7 @@ lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	$(COMPILE) --no-annotate --output-file requirements-lowest.lock build/requirements-lowest.in
 	$(COMPILE) --output-file benchmarks/flower/requirements.lock benchmarks/flower/requirements.in
 	$(COMPILE) --no-annotate --output-file deploy/validators/requirements.lock deploy/validators/requirements.in
+	$(COMPILE) --no-annotate --output-file sbom/requirements.lock sbom/requirements.in
 	$(COMPILE) --no-annotate --constraint requirements-dev.lock --output-file docs/site/requirements.lock docs/site/requirements.in
 
 clean: ## Remove .venv, caches and build output (never data)
@@ -197,10 +207,16 @@ $(FLOWER)/.installed: benchmarks/flower/requirements.lock | $(BIN)/python
 	@$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/flower/requirements.lock
 	@touch $@
 
-$(VALIDATORS)/.installed: deploy/validators/requirements.lock deploy/validators/helm.lock | $(BIN)/python
+$(VALIDATORS)/.installed: deploy/validators/requirements.lock | $(BIN)/python
 	@echo "Installing the validators into $(VALIDATORS) (only when their lock has changed)"
 	@$(BIN)/python -m venv --clear $(VALIDATORS)
-	@$(VALIDATORS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/validators/requirements.lock -r deploy/validators/helm.lock
+	@$(VALIDATORS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/validators/requirements.lock
+	@touch $@
+
+$(SBOM)/.installed: sbom/requirements.lock | $(BIN)/python
+	@echo "Installing the generator of bills of materials into $(SBOM) (only when its lock has changed)"
+	@$(BIN)/python -m venv --clear $(SBOM)
+	@$(SBOM)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r sbom/requirements.lock
 	@touch $@
 
 # Its packages come first, and those of .venv after them, since the references are made from the code as it runs.

@@ -36,7 +36,8 @@ NAVIGATION = {
     "Start": "tutorial from-flower comparison",
     "How to": "howto/README howto/register howto/enrol howto/nat howto/links howto/trainers howto/strategy howto/tune "
     "howto/track deployment troubleshooting runbooks",
-    "Reference": "rest cli operations dashboard events agent-protocol python client agents grpc webhooks",
+    "Reference": "rest cli settings metrics operations dashboard events agent-protocol python client agents grpc "
+    "webhooks",
     "Explanations": "selection rounds security privacy architecture resilience",
     "Project": "readme changelog contributing reporting decisions benchmarks benchmarks-selection "
     "benchmarks-data-plane mutation dependencies",

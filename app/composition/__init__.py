@@ -6,7 +6,6 @@ One list shows what each of them is given; `rounds` has what drives a round. `ap
 import random
 import secrets
 import socket
-from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -159,7 +158,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         answer_places=AnswerPlaces(),
         db=db,
         coordinator_db=coordinator_db,
-        migrated=Inquiry(partial(migrations.is_current, db), seconds=readiness.TIMEOUT_SECONDS),
+        schema=Inquiry(migrations.SchemaCheck(db).obstacle, seconds=readiness.TIMEOUT_SECONDS),
         clients=registered,
         census=Census(registered, metrics),
         survey=Survey(

@@ -62,7 +62,7 @@ async def running(system: System) -> AsyncIterator[None]:
         except TimeoutError:
             log.warning("some agents were not told that their results are no longer wanted")
         finally:
-            system.migrated.close()
+            system.schema.close()
             system.census.close()
             system.survey.close()
             await system.caller.close()

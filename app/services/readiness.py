@@ -20,12 +20,12 @@ async def readiness(system: System) -> dict[str, str]:
 
 async def _database(system: System) -> str:
     try:
-        current = await system.migrated.answer()
+        obstacle = await system.schema.answer()
     except DatabaseUnavailable as error:
         return error.finding
     except (SQLAlchemyError, OSError, TimeoutError):
         return DatabaseUnavailable.finding
-    return "ok" if current else "migrations are missing: run `tcsfeel migrate`"
+    return obstacle or "ok"
 
 
 def _coordinator(system: System) -> str:

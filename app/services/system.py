@@ -68,7 +68,7 @@ class System:
     answer_places: AnswerPlaces
     db: Database
     coordinator_db: Database
-    migrated: Inquiry[bool]
+    schema: Inquiry[str | None]
     clients: Clients
     census: Census
     survey: Survey

@@ -45,7 +45,8 @@ async def back_up(url: str, files: ModelFiles, directory: Path) -> Manifest:
         async with _opened(url) as db:
             if not await migrations.is_current(db):
                 raise BrokenBackup(
-                    "the schema of the database is not that of this version: run `tcsfeel migrate` first"
+                    "the schema of the database is not that of this version: run `tcsfeel migrate` first, or make the "
+                    "backup with the newer version that has migrated it"
                 )
             async with db.read() as tx:
                 made_at = await tx.now()

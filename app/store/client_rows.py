@@ -17,6 +17,7 @@ from app.domain.breaker import Breaker
 from app.domain.clients import Client, Measured, Profile
 from app.domain.failures import Failure, Failures
 from app.domain.identity import Identity
+from app.store.documents import value_of
 from app.store.shallow import reader
 from app.store.tables import clients
 from tcsfeel.selection.distributions import Packer, plain
@@ -106,15 +107,15 @@ def _profile_of(says_nothing: bool, tags: str, *values: Any) -> Profile:
 
 @lru_cache(_REMEMBERED)
 def _measured_of(text: str) -> Measured:
-    return Measured(**json.loads(text))
+    return value_of(Measured, json.loads(text))
 
 
 @lru_cache(_REMEMBERED)
 def _breaker_of(text: str) -> Breaker:
     breaker = json.loads(text)
     breaker["outcomes"] = tuple(breaker["outcomes"])
-    breaker["last_failures"] = tuple(Failure(**failure) for failure in breaker.get("last_failures", ()))
-    return Breaker(**breaker)
+    breaker["last_failures"] = tuple(value_of(Failure, failure) for failure in breaker.get("last_failures", ()))
+    return value_of(Breaker, breaker)
 
 
 @lru_cache(_REMEMBERED)

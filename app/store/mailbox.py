@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.mailbox import MOST_TAKES, OPEN, WANTED, Delivery, MailedTask, MailState, next_state
 from app.domain.rounds import Evidence
 from app.store.availability import DatabaseUnavailable
+from app.store.documents import value_of
 from app.store.inserts import insert_missing
 from app.store.tables import tasks
 from app.store.uploads import UploadRepository
@@ -155,4 +156,4 @@ def _row_of(task: MailedTask) -> Mapping[str, Any]:
 
 def _task_of(row: Row[Any]) -> MailedTask:
     said = {name: getattr(row, name) for name in _NAMES}
-    return MailedTask(**said | {"evidence": None if row.evidence is None else Evidence(**row.evidence)})
+    return MailedTask(**said | {"evidence": None if row.evidence is None else value_of(Evidence, row.evidence)})

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.rounds import KINDS, Evidence, Participation, Round
 from app.domain.summaries import Summary, TargetDoubt
+from app.store.documents import value_of
 from app.store.reading import SHORT, Walk, read
 from app.store.shallow import reader
 from app.store.tables import participations
@@ -89,7 +90,7 @@ def row_of_part(part: Participation) -> dict[str, Any]:
 
 
 def participation_of(row: Row[Any]) -> Participation:
-    evidence = None if row.evidence is None else Evidence(**row.evidence)
+    evidence = None if row.evidence is None else value_of(Evidence, row.evidence)
     return Participation(
         metrics=_numbers(row.metrics), evidence=evidence, **{name: getattr(row, name) for name in _PARTICIPATION}
     )
@@ -99,7 +100,7 @@ def round_of(row: Row[Any], fitted: tuple[Participation, ...] = (), evaluated: t
     plan = None if row.plan is None else Plan(row.plan["topology"], row.plan["parents"])
     return Round(
         plan=plan,
-        target_doubt=None if row.target_doubt is None else TargetDoubt(**row.target_doubt),
+        target_doubt=None if row.target_doubt is None else value_of(TargetDoubt, row.target_doubt),
         metrics=_summaries(row.metrics),
         training_metrics=_summaries(row.training_metrics),
         hyperparameters=None if row.hyperparameters is None else _scalars(row.hyperparameters),
@@ -116,7 +117,7 @@ def _written(metrics: Mapping[str, Summary]) -> dict[str, dict[str, float]]:
 def _summaries(given: dict[str, dict[str, float]]) -> dict[str, Summary]:
     return {
         name: Summary(
-            **_numbers({key: number for key, number in found.items() if key != "clients"}),
+            **_numbers({key: found[key] for key in Summary.__slots__ if key != "clients"}),
             clients=int(found["clients"]),
         )
         for name, found in given.items()

@@ -16,6 +16,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
+from app.store.documents import value_of
 from app.store.tables import selections
 from tcsfeel.selection.types import Chosen, Plan, Selection, Skipped
 from tcsfeel.selection.unselected import Phrase, Unselected
@@ -61,17 +62,18 @@ def packed(selection: Selection) -> bytes:
 def unpacked(document: bytes) -> Selection:
     """Read the selection in `document`. Call this from a thread, too."""
     given = json.loads(zlib.decompress(document))
-    skipped: Sequence[Skipped] = tuple(Skipped(**skipped) for skipped in given["skipped"])
+    skipped: Sequence[Skipped] = tuple(value_of(Skipped, skipped) for skipped in given["skipped"])
     if (drawn := given.pop("unselected", None)) is not None:
         numbers = np.frombuffer(base64.b64decode(drawn["numbers"]), _NUMBERS)
         skipped = Unselected(tuple(drawn["client_ids"]), Phrase(drawn["text"], numbers), tuple(skipped))
-    return Selection(
-        **given
+    return value_of(
+        Selection,
+        given
         | {
-            "selected": tuple(Chosen(**chosen) for chosen in given["selected"]),
+            "selected": tuple(value_of(Chosen, chosen) for chosen in given["selected"]),
             "skipped": skipped,
-            "plan": Plan(**given["plan"]),
-        }
+            "plan": value_of(Plan, given["plan"]),
+        },
     )
 
 

@@ -12,6 +12,7 @@ from app.domain.errors import NotFound
 from app.domain.parameter_groups import Unmatched
 from app.domain.progress import Progress
 from app.domain.trainings import STOPPED, Origin, Training, TrainingConfig
+from app.store.documents import value_of
 from app.store.reading import Part, Walk, read
 from app.store.tables import model_versions, trainings
 
@@ -138,7 +139,7 @@ def training_of(row: Row[Any]) -> Training:
 
 
 def _origin(given: dict[str, Any] | None) -> Origin | None:
-    return None if given is None else Origin(**given)
+    return None if given is None else value_of(Origin, given)
 
 
 def _progress(training: Training) -> dict[str, Any]:

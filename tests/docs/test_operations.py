@@ -59,7 +59,7 @@ def allowed(field: FieldInfo) -> str | None:
 
 
 def test_the_settings_are_listed_with_their_defaults_and_bounds_and_no_others() -> None:
-    table = {cells[0].strip("`"): cells for cells in rows(page("operations.md"), "Settings")}
+    table = {cells[0].strip("`"): cells for cells in rows(page("settings.md"), "All settings")}
     settings = dict(leaves(Settings))
     assert list(table) == list(settings)
     for name, field in settings.items():
@@ -108,7 +108,7 @@ async def test_the_metrics_are_listed_with_their_types_and_labels(app: FastAPI) 
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://plane") as http:
         await http.get("/healthz")  # the first request makes the metrics of HTTP
     table = {}
-    for name, kind, labels, _ in rows(page("operations.md"), "Metrics"):
+    for name, kind, labels, _ in rows(page("metrics.md"), "All metrics"):
         table[name.strip("`").removesuffix("_total")] = (kind, set(CODE.findall(labels)))
     metrics = app.state.system.metrics
     families = {family.name: family for family in metrics.registry.collect()}

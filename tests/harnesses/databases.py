@@ -1,4 +1,4 @@
-"""Make a migrated database without rows for a run of a harness."""
+"""Make a database without rows for a run of a harness."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -25,18 +25,24 @@ def database_server(kind: Kind) -> Iterator[str | None]:
 
 
 @asynccontextmanager
-async def new_database(server: str | None, directory: Path) -> AsyncIterator[str]:
+async def new_database(server: str | None, directory: Path, *, migrated: bool = True) -> AsyncIterator[str]:
     """Make a database on a Postgres `server` or in a file in `directory`, and return its URL."""
+    migrate = migrations.upgrade if migrated else _nothing
     if server is None:
         directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (it is ours alone, and quick)
         url = f"sqlite+aiosqlite:///{directory / 'tcsfeel.db'}"
-        await migrations.upgrade(url)
+        await migrate(url)
         yield url
         return
     name = await asyncio.to_thread(databases.create, make_url(server), "template1")
     try:
         url = databases.address(make_url(server), name)
-        await migrations.upgrade(url)
+        await migrate(url)
         yield url
     finally:
         await asyncio.to_thread(databases.drop, make_url(server), name)
+
+
+async def _nothing(url: str) -> None:
+    """Leave a database without a schema."""
+    del url

@@ -116,7 +116,7 @@ class Replicas:
             name=replica.name[:-1],
             port=replica.port,
             log=self.log(replica),
-            environment=self._environment(),
+            environment=self.environment_of(),
             faults=faults,
             mutant=self.mutant,
         )
@@ -169,7 +169,7 @@ class Replicas:
             line.count(word) > 0 for log in self.directory.glob("*.log") for line in log.read_text().splitlines()
         )
 
-    def _environment(self) -> dict[str, str]:
+    def environment_of(self) -> dict[str, str]:
         return {
             "PYTHONPATH": str(self._path),
             "TCSFEEL_DATA_DIR": str(self.data),

@@ -112,7 +112,7 @@ async def test_a_database_that_says_nothing_holds_neither_probes_nor_scrapes_up(
         mute_db = Database(mute.url)
         api.app.state.system = replace(
             api.system,
-            migrated=Inquiry(lambda: migrations.is_current(mute_db), seconds=0.05),
+            schema=Inquiry(migrations.SchemaCheck(mute_db).obstacle, seconds=0.05),
             census=Census(
                 Clients(mute_db, api.clock, api.system.metrics, HealthSettings(), TOKENS, keys=api.system.keys),
                 api.system.metrics,
@@ -126,6 +126,6 @@ async def test_a_database_that_says_nothing_holds_neither_probes_nor_scrapes_up(
             assert next(samples(scrape.text, "federated_clients")) == ({"status": "healthy"}, 1)
             assert next(samples(scrape.text, "federated_counts_age_seconds"))[1] > 0
         assert len(mute.callers) == 2  # one for each question, however often it is asked
-        api.app.state.system.migrated.close()
+        api.app.state.system.schema.close()
         api.app.state.system.census.close()
         await mute_db.dispose()

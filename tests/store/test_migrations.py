@@ -11,7 +11,9 @@ from sqlalchemy import Connection, inspect, text
 from app.store import migrations
 from app.store.database import Database
 from app.store.tables import metadata
+from tests.store.newer import NEWER, add
 from tests.store.samples import client
+from tests.store.test_migrated_goals import to_revision
 
 
 def tables(connection: Connection) -> set[str]:
@@ -90,11 +92,41 @@ async def test_an_upgrade_that_does_not_lead_to_our_schema_fails(db: Database, d
         await migrations.upgrade(database_url)
 
 
-async def test_a_version_that_is_not_in_our_chain_is_named(db: Database, database_url: str) -> None:
+async def test_a_schema_to_which_a_newer_version_has_added_is_left_as_it_is(db: Database, database_url: str) -> None:
+    await add(db)
+    await migrations.upgrade(database_url)
+    check = migrations.SchemaCheck(db)
+    assert await check.obstacle() is None
+    assert not await migrations.is_current(db)
     async with db.begin() as tx:
-        await tx.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(migrations.WrongSchema, match="'9999'"):
+        await tx.clients.add([client("a")])
+        found = (await tx.connection.execute(text("SELECT newer, version_num FROM clients, alembic_version"))).one()
+    assert tuple(found) == (7, NEWER)
+
+
+async def test_a_newer_schema_on_which_this_version_cannot_work_is_named(db: Database, database_url: str) -> None:
+    await add(db, "ALTER TABLE events DROP COLUMN actor")
+    with pytest.raises(migrations.WrongSchema, match=rf"schema {NEWER}: .* it lacks events\.actor: start that version"):
         await migrations.upgrade(database_url)
+    assert "it lacks events.actor" in str(await migrations.SchemaCheck(db).obstacle())
+
+
+async def test_migrations_wait_only_a_moment_for_a_table_that_is_in_use(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "ATTEMPTS", 2)
+    monkeypatch.setattr(migrations, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(migrations, "LOCK_MILLISECONDS", 20)
+    db = Database(postgres_url)
+    async with db.begin() as tx:
+        await tx.connection.run_sync(to_revision("0030", down=True))
+    async with db.begin() as tx:
+        await tx.connection.execute(text("LOCK participations IN ACCESS SHARE MODE"))
+        with pytest.raises(migrations.WrongSchema, match=r"in use each time .* \(2 times\): wait until backups"):
+            await migrations.upgrade(postgres_url)
+    await migrations.upgrade(postgres_url)
+    assert await migrations.is_current(db)
+    await db.dispose()
 
 
 async def test_the_way_down_and_up_again(blank_database_url: str) -> None:
@@ -125,19 +157,29 @@ async def test_a_migration_that_is_not_known_here_is_not_current(db: Database) -
 
 
 async def test_probes_do_not_read_the_chain_again(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await migrations.is_current(db)
+    check = migrations.SchemaCheck(db)
+    assert await check.obstacle() is None
     monkeypatch.delattr("app.store.migrations.ScriptDirectory")
-    assert await migrations.is_current(db)
+    assert await check.obstacle() is None
+
+
+async def test_probes_look_at_a_newer_schema_once(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    await add(db)
+    check = migrations.SchemaCheck(db)
+    assert await check.obstacle() is None
+    monkeypatch.delattr("app.store.migrations.obstacles")
+    assert await check.obstacle() is None
 
 
 async def test_probes_compile_no_statement_again(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "sqlalchemy.engine")
     db = Database(database_url)  # its engine looks at the level when it is made
     try:
+        check = migrations.SchemaCheck(db)
         for _ in range(3):
-            assert await migrations.is_current(db)
+            assert await check.obstacle() is None
         caplog.clear()
-        assert await migrations.is_current(db)
+        assert await check.obstacle() is None
     finally:
         await db.dispose()
     assert "cached since" in caplog.text

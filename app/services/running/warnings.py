@@ -7,7 +7,7 @@ import structlog
 from app.services.access.api_keys import ApiKeys
 from app.settings import Settings, is_loopback
 from app.store.database import Database
-from app.store.migrations import is_current
+from app.store.migrations import SchemaCheck
 from app.store.outages import Outage
 
 log = structlog.get_logger(__name__)
@@ -37,12 +37,14 @@ def of_settings(settings: Settings) -> Iterator[str]:
 
 
 async def warn(settings: Settings, db: Database, keys: ApiKeys) -> None:
-    """Log what an operator should know, once. Keys are looked at if the database answers and is migrated."""
+    """Log what an operator should know, once. Keys are looked at if the database answers and has a schema that fits."""
     for warning in of_settings(settings):
         log.warning(warning)
 
+    schema = SchemaCheck(db)
+
     async def count() -> None:
-        if await is_current(db) and (number := await keys.of_other_secrets()) > 0:
+        if await schema.obstacle() is None and (number := await keys.of_other_secrets()) > 0:
             log.warning(UNUSABLE_KEYS, keys=number)
 
     await Outage().outlast(count, "the keys of other secrets could not be counted")
