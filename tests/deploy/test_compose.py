@@ -51,10 +51,35 @@ def test_prepare_makes_secrets_that_only_their_owner_reads_and_leaves_them_as_th
     assert mode & 0o077 == 0
     assert {(prepared / "certificates" / name).stat().st_mode & 0o077 for name in ("proxy.pem", "authority.key")} == {0}
     values = [line.partition("=")[2] for line in before.splitlines() if not line.startswith(("#", "OWNER"))]
-    assert len(set(values)) == len(values) == 4
+    assert len(set(values)) == len(values) == 5
     assert min(len(value) for value in values) >= 32
     subprocess.run([prepared / "prepare"], check=True, capture_output=True)  # noqa: S603  (ours)
     assert secrets.read_text() == before
+
+
+def test_prepare_adds_a_secret_that_an_earlier_version_did_not_know(prepared: Path) -> None:
+    secrets = prepared / ".env"
+    before = secrets.read_text()
+    secrets.write_text("".join(line for line in before.splitlines(True) if not line.startswith("GRAFANA_PASSWORD=")))
+    subprocess.run([prepared / "prepare"], check=True, capture_output=True)  # noqa: S603  (ours)
+    assert [line.partition("=")[0] for line in secrets.read_text().splitlines()] == [
+        line.partition("=")[0] for line in before.splitlines()
+    ]
+
+
+def test_prometheus_scrapes_every_server_and_grafana_has_the_dashboards() -> None:
+    (scrape,) = yaml.safe_load((COMPOSE / "prometheus.yml").read_text())["scrape_configs"]
+    assert scrape["static_configs"] == [{"targets": [f"{name}:8080" for name in SERVERS]}]
+    (source,) = yaml.safe_load((COMPOSE / "datasource.yml").read_text())["datasources"]
+    shared = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/tcsfeel.yml").read_text())["datasources"]
+    assert [source | {"url": ""}] == [one | {"url": ""} for one in shared]
+    mounted = dict(volume.split(":")[:2][::-1] for volume in services()["grafana"]["volumes"])
+    (provider,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/tcsfeel.yml").read_text())["providers"]
+    dashboards = COMPOSE / mounted[provider["options"]["path"]]
+    assert dashboards.resolve() == ROOT / "deploy" / "grafana" / "dashboards"
+    assert "/etc/prometheus/alerts.yml" in {volume.split(":")[1] for volume in services()["prometheus"]["volumes"]}, (
+        "the rules that its configuration names"
+    )
 
 
 def test_no_secret_is_in_the_repository() -> None:
@@ -86,8 +111,10 @@ def test_our_containers_have_no_rights_and_write_only_to_volumes() -> None:
         assert "user" not in service, name  # that of the image
 
 
-def test_only_the_proxy_has_a_port_of_the_host_and_images_have_versions() -> None:
+def test_only_the_proxy_can_be_reached_from_other_hosts_and_images_have_versions() -> None:
     found = services()
-    assert [name for name, service in found.items() if "ports" in service] == ["proxy"]
+    ports = {name: service["ports"] for name, service in found.items() if "ports" in service}
+    assert ports.keys() == {"proxy", "grafana"}
+    assert ports["grafana"] == ["127.0.0.1:3000:3000"]
     foreign = [one["image"] for one in found.values() if not one["image"].startswith("tcsfeel")]
     assert all(image.partition(":")[2] not in {"", "latest"} for image in foreign)

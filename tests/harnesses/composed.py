@@ -27,7 +27,8 @@ from tests import databases, postgres
 from tests.e2e.servers import free_port
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = ROOT / "deploy" / "compose"
+DEPLOY = ROOT / "deploy"
+COMPOSE = DEPLOY / "compose"
 PROGRAMS = Path(sys.executable).parent
 ANY = "0.0.0.0"  # noqa: S104  (of containers; here it becomes the loopback address)
 # What the images set, and the paths of their volumes.
@@ -109,7 +110,7 @@ class Composed:
     def environment(self, name: str) -> dict[str, str]:
         """Return the environment of a service, as its image and the file set it."""
         given = {**self._image(name)[0], **(self.services[name].get("environment") or {})}
-        own = {variable: self._here(name, str(value)) for variable, value in given.items()}
+        own = {variable: self.in_its_place(name, str(value)) for variable, value in given.items()}
         if "TCSFEEL_DATABASE__URL" in own:
             own["TCSFEEL_DATABASE__URL"] = self.database_url
         return {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "HOME": "/nonexistent", "PYTHONWARNINGS": "error", **own}
@@ -118,7 +119,7 @@ class Composed:
         """Return the command of a service."""
         service, (_, entry, default, _) = self.services[name], self._image(name)
         words = [*(service.get("entrypoint") or entry), *(service.get("command") or default)]
-        found = [self._here(name, word) for word in words]
+        found = [self.in_its_place(name, word) for word in words]
         port = self._own_port(name)
         if found[:2] == ["tcsfeel", "serve"]:
             found += ["--port", port]
@@ -152,8 +153,8 @@ class Composed:
         found = {}
         for volume in self.services[name].get("volumes", []):
             source, target, *_ = volume.split(":")
-            here = self.files / source if source.startswith("./") else self.directory / "volumes" / source
-            if not source.startswith("./"):
+            here = self.files / source if source.startswith(".") else self.directory / "volumes" / source
+            if not source.startswith("."):
                 here.mkdir(mode=0o700, parents=True, exist_ok=True)
             found[str(here)] = target
         own = self._image(name)[3]
@@ -163,7 +164,8 @@ class Composed:
             found[str(place)] = own
         return found
 
-    def _here(self, name: str, text: str) -> str:
+    def in_its_place(self, name: str, text: str) -> str:
+        """Return a text of a service with the secrets, addresses and paths of this machine."""
         filled = VARIABLE.sub(lambda match: "$" if match[0] == "$$" else self.secrets[match[1]], text)
         for source, target in sorted(self._mounts(name).items(), key=lambda mount: -len(mount[1])):
             filled = re.sub(rf"(?<![\w./]){re.escape(target)}(?=/|\b)", source, filled)
@@ -186,7 +188,9 @@ def composed(directory: Path, *, server: str | None = None) -> Iterator[Composed
             raise Missing(f"there is no {program} on this machine")
     shutil.copytree(COMPOSE, directory / "compose", ignore=shutil.ignore_patterns(".env", "certificates"))
     subprocess.run([directory / "compose" / "prepare"], check=True, capture_output=True)  # noqa: S603  (ours)
-    names = ["server-1:8080", "server-2:8080", "server-3:8080", "proxy:8443", "pushed:9000", "store:8333"]
+    shutil.copytree(DEPLOY / "prometheus", directory / "prometheus")
+    servers = ["server-1:8080", "server-2:8080", "server-3:8080"]
+    names = [*servers, "proxy:8443", "pushed:9000", "store:8333", "prometheus:9090"]
     ports = {name: f"127.0.0.1:{free_port()}" for name in names}
     with ExitStack() as stack:
         at = make_url(server or stack.enter_context(postgres.server()))
@@ -214,6 +218,22 @@ def start_proxy(found: Composed) -> None:
         found.processes["proxy"] = subprocess.Popen(  # noqa: S603  (ours)
             [haproxy, "-db", "-f", str(file)], stdout=log, stderr=log
         )
+
+
+def start_prometheus(found: Composed) -> str | None:
+    """Start Prometheus with the file's configuration and command, and return its address; None if it is not there."""
+    program = shutil.which("prometheus")
+    if program is None:
+        return None
+    file, address = found.files / "prometheus.yml", found.address("prometheus")
+    file.write_text(found.in_its_place("prometheus", file.read_text()))
+    listens = f"--web.listen-address={address}"
+    command = [word for word in found.command("prometheus") if not word.startswith("--web.listen-address")]
+    with found.log("prometheus").open("ab") as log:
+        found.processes["prometheus"] = subprocess.Popen(  # noqa: S603  (ours)
+            [program, *command, listens], stdout=log, stderr=log
+        )
+    return address
 
 
 def caller(found: Composed) -> httpx2.AsyncClient:

@@ -23,7 +23,8 @@ from typing import Any
 import httpx2
 
 from tests.e2e.servers import unhandled
-from tests.harnesses.composed import Composed, Missing, caller, composed, start_proxy
+from tests.harnesses.composed import Composed, Missing, caller, composed, start_prometheus, start_proxy
+from tests.harnesses.scraping import watched
 
 PATIENCE = 240.0
 SERVERS = ("server-1", "server-2", "server-3")
@@ -45,6 +46,7 @@ class Outcome:
     streamed: list[int] = field(default_factory=list)
     connections: int = 0
     channels: set[str] = field(default_factory=set)
+    watched: str = "no Prometheus on this machine"
     status: str = ""
     stop_reason: str = ""
     problems: list[str] = field(default_factory=list)
@@ -54,7 +56,7 @@ class Outcome:
             f"topology: {self.killed} was killed in round {self.killed_in_round}, and this round ended "
             f"{self.stood_still:.1f} s later; {len(self.curve)} rounds, accuracy {self.curve[0]:.3f} to "
             f"{self.curve[-1]:.3f}, {self.status} ({self.stop_reason}); {len(self.streamed)} events in "
-            f"{self.connections} streams; tasks by {' and '.join(sorted(self.channels))}; "
+            f"{self.connections} streams; tasks by {' and '.join(sorted(self.channels))}; {self.watched}; "
             f"{'ok' if not self.problems else f'{len(self.problems)} PROBLEMS'}"
         )
 
@@ -106,6 +108,7 @@ async def running(directory: Path, server: str | None = None) -> AsyncIterator[t
         for name in SERVERS:
             services.start(name)
         start_proxy(services)
+        start_prometheus(services)
         async with caller(services) as api:
 
             async def ready() -> bool | None:
@@ -128,6 +131,9 @@ async def topology(directory: Path, server: str | None = None) -> Outcome:
         try:
             await Watch(services, api, outcome).follow()
             await _all_events(api, outcome)
+            if "prometheus" in services.processes:
+                outcome.watched, problems = await watched(services.address("prometheus"), len(SERVERS), until)
+                outcome.problems += problems
         finally:
             stream.cancel()
             await asyncio.gather(stream, return_exceptions=True)
