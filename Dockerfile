@@ -13,6 +13,12 @@ COPY migrations migrations
 COPY app app
 RUN /opt/tcsfeel/bin/pip install --no-index --no-deps --no-build-isolation ./sdk . \
     && /opt/tcsfeel/bin/pip uninstall --yes setuptools pip
+# What is in the image, with versions and licences, in CycloneDX. Its generator stays behind.
+COPY sbom sbom
+RUN python -m venv /opt/sbom \
+    && /opt/sbom/bin/pip install --require-hashes --only-binary :all: -r sbom/requirements.lock \
+    && /opt/sbom/bin/cyclonedx-py environment --output-reproducible --output-file /opt/tcsfeel/sbom.cdx.json \
+       /opt/tcsfeel/bin/python
 
 FROM python:3.12-slim
 ARG VERSION=0.1.0
@@ -21,7 +27,8 @@ LABEL org.opencontainers.image.title="TCS-FEEL" \
       org.opencontainers.image.description="A control plane for federated learning over networks whose links are not equal" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      tcsfeel.sbom="/opt/tcsfeel/sbom.cdx.json"
 ENV PATH=/opt/tcsfeel/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

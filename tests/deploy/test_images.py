@@ -21,6 +21,7 @@ from tests.e2e.servers import PATIENCE, free_port
 SERVER, AGENT = ROOT / "Dockerfile", ROOT / "deploy" / "agent" / "Dockerfile"
 IMAGES = pytest.mark.parametrize("file", [SERVER, AGENT], ids=["server", "agent"])
 LABELS = {"title", "description", "licenses", "version", "revision"}
+LISTED = "tcsfeel.sbom"
 BAD = "FROM python:latest\nRUN apt-get install curl\nCMD tcsfeel serve\n"
 
 
@@ -75,15 +76,33 @@ def test_nothing_in_the_image_needs_a_shell(file: Path) -> None:
 def test_the_labels_say_what_the_image_is(file: Path) -> None:
     (labels,) = arguments(file, "LABEL")
     named = dict(word.split("=", 1) for word in shlex.split(labels))
-    assert {name.removeprefix("org.opencontainers.image.") for name in named} == LABELS
+    assert {name.removeprefix("org.opencontainers.image.") for name in named} == LABELS | {LISTED}
+    assert f"cyclonedx-py environment --output-reproducible --output-file {named[LISTED]} " in file.read_text()
+    assert named[LISTED].startswith("/opt/tcsfeel/"), "which the second stage takes over"
     (version,) = [rest for rest in arguments(file, "ARG") if rest.startswith("VERSION=")]
     assert f'version = "{version.removeprefix("VERSION=")}"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("lock", "name"), [("requirements.lock", "tcsfeel-server"), ("sdk/requirements.lock", "tcsfeel")]
+)
+def test_a_bill_of_materials_names_each_package_of_its_lock(lock: str, name: str, tmp_path: Path) -> None:
+    if not (ROOT / "build/sbom/.installed").exists():
+        pytest.skip("`make sbom` has not installed the generator")
+    project = (ROOT / lock).parent / "pyproject.toml"
+    written = tmp_path / "sbom.json"
+    ran(ROOT / "build/sbom/bin/cyclonedx-py", "requirements", "--pyproject", project, "-o", written, ROOT / lock)
+    found = json.loads(written.read_text())
+    pinned = re.findall(r"^([a-z0-9.-]+)(?:\[[a-z0-9,-]+\])?==([^ ;]+)", (ROOT / lock).read_text(), re.MULTILINE)
+    assert {(one["name"], one["version"]) for one in found["components"]} == set(pinned)
+    assert len(pinned) > 10
+    assert found["metadata"]["component"]["name"] == name
 
 
 def test_the_image_of_an_agent_has_only_the_library() -> None:
     text = AGENT.read_text()
     copied = {rest.split()[0] for rest in re.findall(r"^COPY (.+)$", text, re.MULTILINE) if "--from" not in rest}
-    assert copied == {"sdk/requirements.lock", "sdk"}
+    assert copied == {"sdk/requirements.lock", "sdk", "sbom"}
     pinned = re.findall(r"^([a-z0-9-]+)==", (ROOT / "sdk" / "requirements.lock").read_text(), re.MULTILINE)
     assert {"numpy", "pynacl", "uvicorn"} <= set(pinned)
     assert not {"scipy", "sqlalchemy", "fastapi", "networkit"} & set(pinned)
