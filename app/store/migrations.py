@@ -12,6 +12,7 @@ the schema at its end.
 """
 
 import asyncio
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -82,8 +83,19 @@ async def upgrade(url: str) -> None:
         WrongSchema: the schema is wrong after the migrations, or a table was in use for too long. The database is left
         unchanged. DatabaseUnavailable: there is no connection.
     """
+    await change(url, _upgrade)
+
+
+async def change(url: str, work: Callable[[Connection], None]) -> None:
+    """Let `work` change the schema in one transaction.
+
+    It is done again if a table is in use for long, or if the transactions of servers and this one wait for each other.
+
+    Raises:
+        WrongSchema: tables were in use each time. DatabaseUnavailable: there is no connection.
+    """
     for _ in range(ATTEMPTS):
-        if await _upgraded(url):
+        if await _changed(url, work):
             return
         log.info("a table is in use: the migrations are tried again", again_in=PAUSE_SECONDS)
         await asyncio.sleep(PAUSE_SECONDS)
@@ -132,12 +144,13 @@ async def prove_writable(url: str) -> None:
         await db.dispose()
 
 
-async def _upgraded(url: str) -> bool:
-    """Run the migrations in one transaction. False if a table that they change is in use."""
+async def _changed(url: str, work: Callable[[Connection], None]) -> bool:
+    """Do `work` with exclusive use of the schema. False if a table is in use."""
     db = Database(url, pool_size=1, statement_seconds=STATEMENT_SECONDS, foreign_keys=False)
     try:
         async with db.begin() as tx:
-            await tx.connection.run_sync(_upgrade)
+            await tx.connection.run_sync(_alone)
+            await tx.connection.run_sync(work)
     except DBAPIError as error:
         if state_of(error) not in _IN_THE_WAY:
             raise
@@ -147,10 +160,14 @@ async def _upgraded(url: str) -> bool:
     return True
 
 
-def _upgrade(connection: Connection) -> None:
+def _alone(connection: Connection) -> None:
+    """Wait until nobody else migrates; for tables, wait only a moment from then on."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": Lock.MIGRATIONS.value})
         connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}"))
+
+
+def _upgrade(connection: Connection) -> None:
     if not (applied := _applied(connection)) <= chain().revisions:
         if (obstacle := _in_newer(connection)) is not None:
             raise WrongSchema(f"the database has the schema {', '.join(sorted(applied))}: {obstacle}")

@@ -190,6 +190,28 @@ async def test_models_are_uploaded_and_downloaded_through_a_proxy(kind: str, tmp
         await client.upload_model(training.id, model)
         found = await client.download_model(training.id)
         assert np.array_equal(found["w"], model["w"])
+        async with plane.api() as api:
+            path = f"/v1/trainings/{training.id}/model"
+            whole = await api.get(path)
+            rest = await api.get(path, headers={"Range": f"bytes={len(whole.content) - 1000}-"})
+            assert (rest.status_code, rest.content) == (206, whole.content[-1000:])
+            again = await api.get(path, headers={"If-None-Match": whole.headers["ETag"]})
+            assert again.status_code == 304
+            await logs_in(api, plane)
+
+
+async def logs_in(api: httpx2.AsyncClient, plane: Proxied) -> None:
+    """A browser that sends no `Sec-Fetch-Site` logs in, and its pages may change something; pages of others may not."""
+    answer = await api.post("/v1/session")
+    cookie = answer.headers["Set-Cookie"]
+    assert f"Path={PREFIX}/" in cookie
+    assert "Secure" in cookie
+    api.cookies.clear()
+    own = plane.url.removesuffix(PREFIX)
+    for origin, status in ((own, 201), ("https://other.example", 401)):
+        headers = {"Cookie": cookie.partition(";")[0], "Origin": origin, "Authorization": ""}
+        made = await api.post("/v1/trainings", json={"name": "by a page"}, headers=headers)
+        assert made.status_code == status, made.text
 
 
 @KINDS

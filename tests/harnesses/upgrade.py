@@ -24,7 +24,6 @@ from pathlib import Path
 import httpx2
 
 from app.store import migrations
-from app.store.database import Database
 from tests.harnesses.api import Api
 from tests.harnesses.crash import Run, calm
 from tests.harnesses.databases import database_server, new_database
@@ -74,9 +73,7 @@ class Upgrade:
     async def run(self) -> None:
         await self._settled("earlier")
         await migrations.upgrade(self.url)
-        db = Database(self.url, pool_size=1)
-        await add(db)
-        await db.dispose()
+        await add(self.url)
         await self._settled("migrated")
         for replica in self.replicas.all:
             await self._replaced(replica)
@@ -178,7 +175,7 @@ async def main() -> int:
     parser.add_argument("--keep", type=Path, help="a new directory for logs and files, instead of a temporary one")
     given = parser.parse_args()
     earlier = await asyncio.to_thread(installed, given.revision)
-    run = Run(seed=given.seed, work=Work(transport=given.transport))
+    run = Run(seed=given.seed, work=Work(pull=given.transport == "pull"))
     with database_server(given.database) as server, contextlib.ExitStack() as stack:
         directory = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-upgrade-")))
         outcome = await upgrade(run, given.kills, directory, server, earlier)

@@ -1,8 +1,8 @@
 """A database as a version after this one leaves it: with additions, and a migration that is not known here."""
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from app.store.database import Database
+from app.store import migrations
 
 NEWER = "9999"
 ADDITIONS = (
@@ -13,8 +13,11 @@ ADDITIONS = (
 )
 
 
-async def add(db: Database, *statements: str) -> None:
+async def add(url: str, *statements: str) -> None:
     """Do what a newer migration does, and more."""
-    async with db.begin() as tx:
+
+    def work(connection: Connection) -> None:
         for statement in (*ADDITIONS, *statements, f"UPDATE alembic_version SET version_num = '{NEWER}'"):  # noqa: S608  (ours)
-            await tx.connection.execute(text(statement))
+            connection.execute(text(statement))
+
+    await migrations.change(url, work)

@@ -93,7 +93,7 @@ async def test_an_upgrade_that_does_not_lead_to_our_schema_fails(db: Database, d
 
 
 async def test_a_schema_to_which_a_newer_version_has_added_is_left_as_it_is(db: Database, database_url: str) -> None:
-    await add(db)
+    await add(database_url)
     await migrations.upgrade(database_url)
     check = migrations.SchemaCheck(db)
     assert await check.obstacle() is None
@@ -105,7 +105,7 @@ async def test_a_schema_to_which_a_newer_version_has_added_is_left_as_it_is(db: 
 
 
 async def test_a_newer_schema_on_which_this_version_cannot_work_is_named(db: Database, database_url: str) -> None:
-    await add(db, "ALTER TABLE events DROP COLUMN actor")
+    await add(database_url, "ALTER TABLE events DROP COLUMN actor")
     with pytest.raises(migrations.WrongSchema, match=rf"schema {NEWER}: .* it lacks events\.actor: start that version"):
         await migrations.upgrade(database_url)
     assert "it lacks events.actor" in str(await migrations.SchemaCheck(db).obstacle())
@@ -163,8 +163,10 @@ async def test_probes_do_not_read_the_chain_again(db: Database, monkeypatch: pyt
     assert await check.obstacle() is None
 
 
-async def test_probes_look_at_a_newer_schema_once(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    await add(db)
+async def test_probes_look_at_a_newer_schema_once(
+    db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add(database_url)
     check = migrations.SchemaCheck(db)
     assert await check.obstacle() is None
     monkeypatch.delattr("app.store.migrations.obstacles")
