@@ -136,6 +136,8 @@ class Selecting:
                 raise error.besides(places) from error
             out = [Skipped(client_id, reason) for client_id, reason in error.out]
             return fleet, nobody(training.config.selection.strategy, out)  # the carried tasks are a round of their own
+        if selection.plan.topology == "star":
+            return fleet, selection
         known_clients = {client.id: client for client in fleet.clients}
         return fleet, replace(selection, plan=sound(selection.plan, known_clients, training.config))
 
