@@ -175,8 +175,8 @@ released: $(DEV) ## Keep the shape of the REST API and the schema as this releas
 
 lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	@mkdir -p build
-	$(BIN)/python scripts/declared.py demo grpc > build/requirements.in
-	$(BIN)/python scripts/declared.py demo dev grpc > build/requirements-dev.in
+	$(BIN)/python scripts/declared.py demo grpc otel > build/requirements.in
+	$(BIN)/python scripts/declared.py demo dev grpc otel > build/requirements-dev.in
 	$(COMPILE) --no-annotate --output-file requirements.lock build/requirements.in
 	$(COMPILE) --no-annotate --output-file requirements-dev.lock build/requirements-dev.in requirements.lock
 	$(BIN)/python scripts/declared.py --device bfloat16 identity zstd > build/requirements-device.in

@@ -19,6 +19,7 @@ from app.routers.documentation import ASSETS
 from app.services.lifetime import running
 from app.services.tasks.responses import Transport
 from app.settings import Settings
+from app.traces import Traces
 
 
 def create_app(
@@ -26,10 +27,11 @@ def create_app(
     *,
     clock: Clock | None = None,
     agents: Transport | None = None,
+    traces: Traces | None = None,
 ) -> FastAPI:
-    """The ASGI application. `clock` and `agents` (a transport to reach agents by) replace the real ones in tests."""
+    """The ASGI application. `clock`, `agents` (a transport to them) and `traces` replace the real ones in tests."""
     settings = settings or Settings.load()
-    system = build(settings, clock or SystemClock(), agents)
+    system = build(settings, clock or SystemClock(), agents, traces=traces)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ from app.main import create_app
 from app.services.system import System
 from app.services.tasks.responses import Transport
 from app.store.tables import audit, metadata, request_rates
+from app.traces import Traces
 from tests.clocks import FakeClock, Sleeping
 from tests.planes import settings
 
@@ -71,12 +72,13 @@ async def running_api(
     *,
     agents: Transport | None = None,
     sleeping: Sleeping = Sleeping.SKIPS,
+    traces: Traces | None = None,
     **overrides: Any,
 ) -> AsyncIterator[Api]:
     """An application whose lifespan has begun; `overrides` are settings."""
     given: dict[str, Any] = {"auth": {"admin_key": KEY}}
     clock = FakeClock(sleeping=sleeping)
-    app = create_app(settings(data_dir, database_url, **(given | overrides)), clock=clock, agents=agents)
+    app = create_app(settings(data_dir, database_url, **(given | overrides)), clock=clock, agents=agents, traces=traces)
     async with app.router.lifespan_context(app), caller(app, headers=AUTHORIZED) as http, caller(app) as anonymous:
         yield Api(app, app.state.system, clock, http, anonymous)
 

@@ -20,6 +20,7 @@ from app.services.lifetime import running
 from app.services.system import System
 from app.settings import Settings
 from app.store.database import is_outage
+from app.traces import Traces
 from tcsfeel.agent import AgentHost, EvaluateResult, FitResult, Parameters, Profile, Task
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.wire.codec import decode
@@ -161,6 +162,7 @@ async def plane(
     clock: Clock | None = None,
     host: AgentHost | None = None,
     register: bool = True,
+    traces: Traces | None = None,
     **overrides: Any,
 ) -> AsyncIterator[Plane]:
     """A control plane with a client for each trainer. `host` reuses the agents of an earlier one."""
@@ -168,9 +170,8 @@ async def plane(
     if host is None:
         for client_id, trainer in trainers.items():
             hosting.add(client_id, trainer, token=f"token-of-{client_id}")
-    system = build(
-        settings(directory, database_url, **overrides), clock or SystemClock(), Network(httpx2.ASGITransport(hosting))
-    )
+    network = Network(httpx2.ASGITransport(hosting))
+    system = build(settings(directory, database_url, **overrides), clock or SystemClock(), network, traces=traces)
     async with running(system):
         if register:
             await system.clients.register(

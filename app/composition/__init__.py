@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from app.clock import Clock
 from app.composition.rounds import round_services
+from app.composition.tracing import traces_of
 from app.memory import LONG_ANSWERS_BYTES, UPLOADS_BYTES, AnswerMemory, AnswerPlaces, BodyMemory
 from app.metrics import Metrics
 from app.services import readiness
@@ -62,6 +63,7 @@ from app.services.tasks.pulls import LONGEST_WAIT_SHARE, Pulls
 from app.services.tasks.responses import Transport
 from app.services.tasks.resuming import Resuming
 from app.services.tasks.signer import Signer
+from app.services.tasks.traced import TracedChannels, TracedTransport
 from app.services.tasks.watching import TaskWatch
 from app.services.trainings.idempotency import KeyRetention
 from app.services.trainings.models import Models
@@ -72,18 +74,25 @@ from app.services.webhooks.sender import SECONDS, Sender
 from app.services.webhooks.webhooks import Webhooks
 from app.settings import AgentSettings, Settings
 from app.store import migrations
+from app.traces import Traces
 from tcsfeel.selection import installed
 
 
-def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
-    """Wire the services of one process. A third party's strategy that cannot be loaded stops it here."""
+def build(settings: Settings, clock: Clock, agents: Transport | None, *, traces: Traces | None = None) -> System:
+    """Wire the services of one process. A third party's strategy that cannot be loaded stops it here.
+
+    `agents` and `traces` replace what the settings lead to, in tests. Raises `WrongSetting`.
+    """
     installed()
+    name = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
+    traces = traces_of(settings.traces, name) if traces is None else traces
     claim_directories(settings)
     admin_key = AdminKey.load(settings)
     secret = ServerSecret.load(settings, admin_key)
     tokens = AgentTokens(secret)
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
+    metrics.exemplar_of = traces.exemplar
     db, coordinator_db = databases(settings, metrics)
     issued = OidcTokens.of(settings.oidc, clock)
     callers = Callers(db, clock, admin_key, secret, questions_db=coordinator_db, issued=issued)
@@ -100,6 +109,8 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
     )
     guard = AddressGuard.of(settings)
     transport, signer = agents or AgentTransport(settings.agents, guard), Signer(secret.derived("signing"), clock)
+    if traces.exports:
+        transport = TracedTransport(traces, transport)
     caller = AgentCaller(
         settings.agents,
         max_bytes=settings.models.max_bytes,
@@ -113,7 +124,9 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
     metrics.waiting_agents.set_function(lambda: watch.waiting)
     silent = settings.health.interval_seconds
     mailbox = Mailbox(coordinator_db, models, clock, watch, max_bytes=settings.models.max_bytes, interval=silent)
-    channels = Channels(caller, mailbox, metrics)
+    channels = (
+        TracedChannels(traces, caller, mailbox, metrics) if traces.exports else Channels(caller, mailbox, metrics)
+    )
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
     by_key = settings.register_by_key
@@ -133,9 +146,9 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         matrix=matrix,
         grants=Grants(tokens, signer),
         ended=waits.notice,
+        traces=traces,
     )
     deliveries = Deliveries(db, models, clock, watch, uploads=files.upload)
-    name = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
     audit = AuditTrail(db, coordinator_db, clock, name=name, directory=settings.data_dir)
     audit.note_waiting = metrics.audit_waiting.set
     return System(
@@ -152,6 +165,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         limits=CallerLimits(coordinator_db, settings.limits, server=name),
         audit=audit,
         metrics=metrics,
+        traces=traces,
         body_memory=BodyMemory(settings.max_body_bytes),
         upload_memory=BodyMemory(UPLOADS_BYTES),
         answer_memory=AnswerMemory(LONG_ANSWERS_BYTES),

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from app.clock import Clock
 from app.metrics import Metrics
@@ -36,8 +37,10 @@ from app.services.tasks.breakers import Breakers
 from app.services.tasks.channels import Channels
 from app.services.tasks.dispatch import Dispatcher
 from app.services.tasks.grants import Grants
+from app.services.tasks.traced import TracedDispatcher
 from app.settings import AgentSettings
 from app.store.database import Database
+from app.traces import Traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,7 @@ def round_services(
     matrix: LatestConnectivity,
     grants: Grants,
     ended: Callable[[str], None],
+    traces: Traces,
 ) -> RoundServices:
     """Make them. `db` has the coordinator's connections. `ended` gets the training's id when a round has ended."""
     planner = Planner(roster, matrix, clock, metrics)
@@ -87,9 +91,8 @@ def round_services(
         metrics=metrics,
     )
     absences = Absences(db, channels, clock)
-    dispatcher = Dispatcher(
-        caller=channels, breakers=breakers, settings=settings, clock=clock, metrics=metrics, rng=rng
-    )
+    dispatch = partial(TracedDispatcher, traces) if traces.exports else Dispatcher
+    dispatcher = dispatch(caller=channels, breakers=breakers, settings=settings, clock=clock, metrics=metrics, rng=rng)
     participants = Participants(
         clock=clock,
         caller=channels,
@@ -145,6 +148,7 @@ def round_services(
         absences=absences,
         costs=costs,
         weighing=Weighing(db, owned, roster),
+        traces=traces,
     )
     return RoundServices(
         planner=planner,

@@ -31,6 +31,9 @@ _ROUND_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 class Metrics:
     """The metrics in one registry. If more than `max_clients` are registered, the ``client`` label is ``other``."""
 
+    exemplar_of: Callable[[str, int], dict[str, str] | None] = staticmethod(lambda _training_id, _number: None)
+    """Gives the labels that lead from a round to its trace, by its training and its number."""
+
     def __init__(self, registry: CollectorRegistry, *, max_clients: int) -> None:
         self.registry = registry
         self._max_clients, self._clients = max_clients, 0

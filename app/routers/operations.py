@@ -2,9 +2,10 @@
 
 import asyncio
 
-from fastapi import APIRouter, Depends, Response, status
+from fastapi import APIRouter, Depends, Request, Response, status
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from app.http.answers import ready
 from app.http.deps import AppSystem
@@ -38,11 +39,15 @@ async def readyz(system: AppSystem, response: Response) -> Ready:
     dependencies=[Depends(reader_of_metrics)],
     responses=responses(401, 403, 503),
 )
-async def metrics(system: AppSystem) -> Response:
+async def metrics(system: AppSystem, request: Request) -> Response:
     """Return the metrics for Prometheus. While the database does not answer, client counts keep their last values.
 
-    The server may be set to ask for a key.
+    The server may be set to ask for a key. If it exports traces, a caller that accepts OpenMetrics gets that format,
+    which leads from the durations of rounds to their traces.
     """
     await asyncio.gather(system.census.take(), system.survey.take())
+    if system.traces.exports:
+        write, kind = choose_encoder(request.headers.get("Accept", ""))
+        return Response(await in_thread("administration", write, system.metrics.registry), media_type=kind)
     body = await in_thread("administration", generate_latest, system.metrics.registry)
     return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -14,6 +14,7 @@ from app.services.running.warnings import warn
 from app.services.system import System
 from app.store.mailbox import CHANNEL
 from app.store.notices import listen
+from app.threads import in_thread
 
 log = structlog.get_logger(__name__)
 
@@ -67,5 +68,6 @@ async def running(system: System) -> AsyncIterator[None]:
             system.survey.close()
             await system.caller.close()
             await system.audit.close()
+            await in_thread("administration", system.traces.close)
             await system.disconnect()
             log.info("stopped")

@@ -43,6 +43,7 @@ from app.services.webhooks.deliveries import WebhookDeliveries
 from app.services.webhooks.webhooks import Webhooks
 from app.settings import Settings
 from app.store.database import Database
+from app.traces import Traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,7 @@ class System:
     key_watch: KeyWatch
     audit: AuditTrail
     metrics: Metrics
+    traces: Traces
     body_memory: BodyMemory
     upload_memory: BodyMemory
     answer_memory: AnswerMemory

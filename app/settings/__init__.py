@@ -4,7 +4,7 @@ from app.settings.access import KEY, AuthSettings, OidcSettings, TlsSettings
 from app.settings.agents import AgentSettings, HealthSettings
 from app.settings.environment import PREFIX, Settings, WrongSetting
 from app.settings.hosts import is_local, is_loopback
-from app.settings.insight import DocumentationSettings, LogSettings, MetricSettings
+from app.settings.insight import DocumentationSettings, LogSettings, MetricSettings, TraceSettings
 from app.settings.limits import LimitSettings
 from app.settings.storage import AuditSettings, DatabaseSettings, EventSettings, ModelSettings
 from app.settings.trainings import CoordinatorSettings, TrainingSettings
@@ -27,6 +27,7 @@ __all__ = [
     "OidcSettings",
     "Settings",
     "TlsSettings",
+    "TraceSettings",
     "TrainingSettings",
     "WrongSetting",
     "is_local",

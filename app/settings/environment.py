@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from app.settings.access import AuthSettings, OidcSettings, TlsSettings
 from app.settings.agents import AgentSettings, HealthSettings
 from app.settings.hosts import is_loopback
-from app.settings.insight import DocumentationSettings, LogSettings, MetricSettings
+from app.settings.insight import DocumentationSettings, LogSettings, MetricSettings, TraceSettings
 from app.settings.limits import LimitSettings
 from app.settings.rpc import GrpcSettings
 from app.settings.storage import MEGABYTE, AuditSettings, DatabaseSettings, EventSettings, ModelSettings
@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     oidc: OidcSettings = OidcSettings()
     audit: AuditSettings = AuditSettings()
     metrics: MetricSettings = MetricSettings()
+    traces: TraceSettings = TraceSettings()
     grpc: GrpcSettings = GrpcSettings()
     docs: DocumentationSettings = DocumentationSettings()
     log: LogSettings = LogSettings()

@@ -23,6 +23,13 @@ class DocumentationSettings(Section):
     need_key: bool = False
 
 
+class TraceSettings(Section):
+    """Traces of a `share` of the rounds go to the OTLP collector at `endpoint`. Without one, there are none."""
+
+    endpoint: Annotated[str | None, Field(pattern=r"^https?://[^\s?#]{1,2000}$")] = None
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
 class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"

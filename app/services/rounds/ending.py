@@ -174,7 +174,8 @@ class RoundEnding:
         self._announce(round_.training_id)
         self._metrics.rounds.labels(round_.status).inc()
         self._metrics.round_duration.labels(round_.status).observe(
-            max(0.0, (round_.ended_at or 0.0) - round_.started_at)
+            max(0.0, (round_.ended_at or 0.0) - round_.started_at),
+            self._metrics.exemplar_of(round_.training_id, round_.number),
         )
         if round_.goal_value is not None or round_.average_accuracy is not None:
             self._metrics.show_measurements(

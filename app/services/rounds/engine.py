@@ -45,6 +45,7 @@ from app.store.database import Database
 from app.store.leases import Lease
 from app.store.models import ModelVersion
 from app.threads import in_thread
+from app.traces import Traces
 from tcsfeel.errors import UnusableRound
 
 FEW_FIGURES = 500  # that clients report in a round: they are summed up on the event loop, in less than 1 ms
@@ -69,6 +70,7 @@ class RoundEngine:
         absences: Absences,
         costs: Costs,
         weighing: Weighing,
+        traces: Traces,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -83,9 +85,18 @@ class RoundEngine:
         self._absences = absences
         self._costs = costs
         self._weighing = weighing
+        self._traces = traces
 
     async def drive(self, lease: Lease, round_: Round) -> Round:
         """Take a round from wherever it stands to its end. Raises `Fenced`."""
+        with self._traces.round(round_.training_id, round_.number) as trace:
+            round_ = await self._drive(lease, round_)
+            trace.note(status=round_.status, value=round_.goal_value)
+            if round_.failure_reason is not None:
+                trace.fail(round_.failure_reason)
+        return round_
+
+    async def _drive(self, lease: Lease, round_: Round) -> Round:
         steps = {
             "selecting": self._selecting.select,
             "training": self._train,
@@ -99,7 +110,8 @@ class RoundEngine:
                 async with self._db.read() as tx:
                     training = await tx.trainings.get(round_.training_id)
             training = replace(training, config=of_round(training.config, round_))
-            round_ = await steps[round_.status](lease, training, round_)
+            with self._traces.step(round_.status):
+                round_ = await steps[round_.status](lease, training, round_)
             await self._early_ends.call_off_ended(lease)
         self._costs.take(round_)
         self._participants.empty_spool(round_)

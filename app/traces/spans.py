@@ -1,0 +1,109 @@
+"""Make spans with OpenTelemetry, one trace for each round.
+
+The id of a round's trace follows from its training and its number. So a server that takes a round over goes on in the
+same trace, and nobody has to store the id.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Span, Status, StatusCode, format_trace_id, use_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from app import __version__
+from app.traces import Attribute, Step, Traces
+from tcsfeel.text import LONGEST, plain
+
+PREFIX = "tcsfeel."
+"""The beginning of the names of attributes."""
+_wanted: ContextVar[int | None] = ContextVar("the id of the next trace", default=None)
+
+
+def trace_id(training_id: str, number: int) -> int:
+    """Return the id of a round's trace, 128 bits."""
+    return int.from_bytes(hashlib.sha256(f"{training_id} {number}".encode()).digest()[:16])
+
+
+class _Ids(RandomIdGenerator):
+    """Gives a trace the id that is wanted."""
+
+    def generate_trace_id(self) -> int:
+        return _wanted.get() or super().generate_trace_id()
+
+    def is_trace_id_random(self) -> bool:
+        return False
+
+
+class SpanStep(Step):
+    """A step that is traced as a span."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def note(self, **attributes: Attribute | None) -> None:
+        self._span.set_attributes(_named(attributes))
+
+    def fail(self, reason: str) -> None:
+        self._span.set_status(Status(StatusCode.ERROR, plain(reason, LONGEST)))
+
+
+class RoundTraces(Traces):
+    """Exports spans of the `server` with this name, of a `share` of the rounds, 0..1."""
+
+    exports = True
+
+    def __init__(self, exporter: SpanExporter, *, server: str, share: float = 1.0) -> None:
+        about = {"service.name": "tcsfeel", "service.version": __version__, "service.instance.id": server}
+        self._sampler = TraceIdRatioBased(share)
+        self._provider = TracerProvider(
+            resource=Resource.create(about), sampler=ParentBased(self._sampler), id_generator=_Ids()
+        )
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("tcsfeel", __version__)
+        self._propagator = TraceContextTextMapPropagator()
+
+    @contextmanager
+    def round(self, training_id: str, number: int) -> Iterator[Step]:
+        token = _wanted.set(trace_id(training_id, number))
+        try:
+            about = _named({"training": training_id, "round": number})
+            span = self._tracer.start_span("round", context=Context(), attributes=about)
+        finally:
+            _wanted.reset(token)
+        with use_span(span, end_on_exit=True):
+            yield SpanStep(span)
+
+    @contextmanager
+    def step(self, name: str, **attributes: Attribute | None) -> Iterator[Step]:
+        with self._tracer.start_as_current_span(name, attributes=_named(attributes)) as span:
+            yield SpanStep(span)
+
+    def headers(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        self._propagator.inject(found)
+        return found
+
+    def exemplar(self, training_id: str, number: int) -> dict[str, str] | None:
+        wanted = trace_id(training_id, number)
+        if self._sampler.should_sample(None, wanted, "round").decision is not Decision.RECORD_AND_SAMPLE:
+            return None
+        return {"trace_id": format_trace_id(wanted)}
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+
+def _named(attributes: Mapping[str, Attribute | None]) -> dict[str, Attribute]:
+    return {
+        f"{PREFIX}{name}": plain(value, LONGEST) if isinstance(value, str) else value
+        for name, value in attributes.items()
+        if value is not None
+    }

@@ -1,0 +1,90 @@
+"""Which spans are made, and that none are where nobody asks for them.
+
+Covers: app.traces, app.traces.spans, app.composition.tracing
+"""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import format_trace_id
+
+from app.composition.tracing import traces_of
+from app.settings import TraceSettings, WrongSetting
+from app.traces import Traces
+from app.traces.spans import RoundTraces, trace_id
+from tests.api import running_api
+
+APP = Path(__file__).parent.parent.parent / "app"
+
+
+def test_every_server_gives_a_round_the_same_trace_and_exports_the_same_share() -> None:
+    exporters = [InMemorySpanExporter() for _ in range(3)]
+    for exporter, number in zip(exporters, (1, 1, 2), strict=True):
+        traces = RoundTraces(exporter, server="host")
+        assert traces.headers() == {}
+        with traces.round("t", number):
+            assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", traces.headers()["traceparent"])
+        traces.close()
+    first, again, second = (span for exporter in exporters for span in exporter.get_finished_spans())
+    assert first.context is not None
+    assert again.context is not None
+    assert second.context is not None
+    assert first.context.trace_id == again.context.trace_id != second.context.trace_id
+    assert first.context.span_id != again.context.span_id
+    none = RoundTraces(exporter := InMemorySpanExporter(), server="host", share=0.0)
+    with none.round("t", 1), none.step("selecting"):
+        assert none.headers()["traceparent"].endswith("-00")
+    none.close()
+    assert exporter.get_finished_spans() == ()
+    assert none.exemplar("t", 1) is None
+
+
+async def test_the_durations_of_rounds_lead_to_their_traces_where_the_caller_takes_that(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    traces = RoundTraces(InMemorySpanExporter(), server="host")
+    async with running_api(tmp_path, sqlite_url, traces=traces) as api:
+        metrics = api.system.metrics
+        metrics.round_duration.labels("completed").observe(2.0, metrics.exemplar_of("t", 1))
+        took = await api.http.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+        plain = await api.http.get("/metrics")
+    wanted = f'le="2.5",outcome="completed"}} 1.0 # {{trace_id="{format_trace_id(trace_id("t", 1))}"}} 2.0'
+    assert wanted in took.text
+    assert took.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert "trace_id" not in plain.text
+    assert plain.headers["Content-Type"].startswith("text/plain")
+
+
+def test_a_server_without_an_endpoint_traces_nothing() -> None:
+    traces = traces_of(TraceSettings(), "host")
+    assert type(traces) is Traces
+    with traces.round("t", 1) as round_, traces.step("selecting") as step:
+        round_.note(status="completed")
+        step.fail("nothing")
+    assert (traces.exports, traces.headers(), traces.exemplar("t", 1)) == (False, {}, None)
+    traces.close()
+
+
+def test_an_endpoint_without_the_packages_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "app.traces.exporting", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(WrongSetting, match=r"TCSFEEL_TRACES__ENDPOINT: .*pip install 'tcsfeel-server\[otel\]'"):
+        traces_of(TraceSettings(endpoint="http://127.0.0.1:4318"), "host")
+
+
+def test_the_packages_are_imported_only_where_spans_are_made() -> None:
+    users = {
+        str(path.relative_to(APP)): {
+            node.module
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.ImportFrom) and node.module is not None
+        }
+        for path in APP.rglob("*.py")
+    }
+    makers = {"traces/spans.py", "traces/exporting.py"}
+    assert {file for file, found in users.items() if any(one.startswith("opentelemetry") for one in found)} == makers
+    assert {file for file, found in users.items() if found & {"app.traces.spans", "app.traces.exporting"}} < makers
