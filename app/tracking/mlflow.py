@@ -4,7 +4,8 @@ Each training is a run with the tag ``tcsfeel.training``. Its tag ``tcsfeel.roun
 was written, and is sent together with the figures of that round. A round that is written twice leaves no second point,
 since MLflow keeps one for each name, step, time and value, and the time of a round's figures is that of its end. The
 model versions of a training are those of a registered model, each with the number of its round as a tag, so that the
-newest one tells whether a round's version is there already.
+newest one tells whether a round's version is there already. MLflow refuses sources at other hosts, so the source of a
+version is a place among the artifacts of the run, with a file that says where the control plane has the model.
 """
 
 import re
@@ -26,6 +27,9 @@ TRAINING, ROUND = "tcsfeel.training", "tcsfeel.round"
 STATES = {"completed": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}  # of runs; all others are running
 SECONDS = 30.0
 MOST_METRICS, MOST_PARAMS = 500, 100  # in one call; a server takes 1 000 and 100
+POINTER = "tcsfeel.json"
+"""The file that says where the control plane has a model version."""
+PROXIED = "mlflow-artifacts:/"  # the beginning of places to which the server itself writes
 LONGEST_VALUE = 500  # characters of a parameter; servers of any age take as many
 _TOO_MANY = 429
 _TAKEN = "RESOURCE_ALREADY_EXISTS"
@@ -58,11 +62,12 @@ class MlflowTracker:
             timeout=SECONDS,
             transport=transport,
         )
-        self._url = url
+        self._url = url.rstrip("/")
         self._server = server.rstrip("/")
         self._experiment = experiment
         self._most_clients = most_clients
         self._runs: dict[str, str] = {}  # by training
+        self._places: dict[str, str] = {}  # of the artifacts of its run, by training
         self._versions: dict[str, int] = {}  # the last round whose model is registered, by training
         self._states: dict[str, str] = {}
 
@@ -72,6 +77,7 @@ class MlflowTracker:
         found = self._call("POST", "runs/search", {"experiment_ids": [experiment], "filter": wanted, "max_results": 1})
         run = next(iter(found.get("runs", [])), None) or self._created(experiment, training)
         self._runs[training.id], self._states[training.id] = run["info"]["run_id"], run["info"]["status"]
+        self._places[training.id] = run["info"]["artifact_uri"]
         last = int(_tags(run["data"]).get(ROUND, -1))
         if last < 0:  # its parameters were not written, or not all of them
             self._configure(training)
@@ -133,10 +139,15 @@ class MlflowTracker:
             self._versions[training.id] = self._registered(name)
         if self._versions[training.id] >= round_.number:
             return
-        tags = {TRAINING: training.id, ROUND: str(round_.number), "sha256": round_.model or ""}
+        address = f"{self._server}/v1/trainings/{training.id}/model?round={round_.number}"
+        tags = {TRAINING: training.id, ROUND: str(round_.number), "sha256": round_.model or "", "tcsfeel.url": address}
+        place = f"{self._places[training.id]}/round-{round_.number}"
+        if place.startswith(PROXIED):
+            path = f"{place.removeprefix(PROXIED)}/{POINTER}"
+            self._call("PUT", f"{self._url}/api/2.0/mlflow-artifacts/artifacts/{path}", tags)
         body = {
             "name": name,
-            "source": f"{self._server}/v1/trainings/{training.id}/model?round={round_.number}",
+            "source": place,
             "run_id": self._runs[training.id],
             "tags": [{"key": key, "value": value} for key, value in tags.items()],
         }

@@ -46,6 +46,7 @@ class FakeMlflow:
         self.runs: dict[str, dict[str, Any]] = {}
         self.metrics: set[tuple[str, str, int, float, int]] = set()
         self.models: dict[str, list[dict[str, Any]]] = {}
+        self.artifacts: dict[str, Any] = {}
         self.headers: list[dict[str, str]] = []
         self.fails: list[tuple[str, Exception | int]] = []
 
@@ -54,6 +55,9 @@ class FakeMlflow:
         address = urlsplit(target)
         path = address.path.removeprefix("/api/2.0/mlflow/")
         given = json.loads(body) if body else {name: found[0] for name, found in parse_qs(address.query).items()}
+        if method == "PUT":
+            self.artifacts[path.removeprefix("/api/2.0/mlflow-artifacts/artifacts/")] = given
+            return 200, {}
         if self.fails and self.fails[0][0] == path:
             _, failure = self.fails.pop(0)
             if isinstance(failure, Exception):
@@ -79,6 +83,9 @@ class FakeMlflow:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                self._answer()
+
+            def do_PUT(self) -> None:
                 self._answer()
 
             def do_POST(self) -> None:
@@ -160,13 +167,22 @@ class FakeMlflow:
         return {"model_versions": self.models[wanted[1]][::-1][: int(given["max_results"])]}
 
     def _post_model_versions_create(self, given: Any) -> dict[str, Any]:
+        if given["source"].startswith("http"):
+            raise Refusal(400, "INVALID_PARAMETER_VALUE", "'source' cannot use the 'http' scheme")
         self.models[given["name"]].append(given)
         return {}
 
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:
     tags = [{"key": key, "value": value} for key, value in run["tags"].items()]
-    return {"info": {"run_id": run["id"], "status": run["status"]}, "data": {"tags": tags}}
+    return {
+        "info": {
+            "run_id": run["id"],
+            "status": run["status"],
+            "artifact_uri": f"mlflow-artifacts:/0/{run['id']}/artifacts",
+        },
+        "data": {"tags": tags},
+    }
 
 
 class Plane(Client):

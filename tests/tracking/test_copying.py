@@ -40,8 +40,11 @@ def test_a_run_has_the_parameters_the_curve_and_the_model_versions_of_its_traini
     (versions,) = mlflow.models.values()
     assert list(mlflow.models) == ["digits_ MNIST_small-0d3a0016"]
     assert [one["source"] for one in versions] == [
-        f"http://plane:8080/v1/trainings/{ID}/model?round={number}" for number in (1, 2)
+        f"mlflow-artifacts:/0/run-0/artifacts/round-{number}" for number in (1, 2)
     ]
+    pointer = mlflow.artifacts["0/run-0/artifacts/round-2/tcsfeel.json"]
+    assert pointer["tcsfeel.url"] == f"http://plane:8080/v1/trainings/{ID}/model?round=2"
+    assert pointer["sha256"] == f"{2:064x}"
     assert mlflow.headers[0]["authorization"] == "Bearer secret"
 
 
