@@ -129,6 +129,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None, *, traces:
     )
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
+    connectivity = ConnectivityMatrix(db, matrix, clock)
     by_key = settings.register_by_key
     registered = Clients(db, clock, metrics, settings.health, tokens, keys=keys, register_by_key=by_key)
     roster = LatestRoster()
@@ -185,7 +186,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None, *, traces:
         ),
         breakers=breakers,
         outcomes=Outcomes(db, clock, metrics, breakers, rng),
-        connectivity=ConnectivityMatrix(db, matrix, clock),
+        connectivity=connectivity,
         selections=Selections(db, rounds.planner),
         trainings=Trainings(db, clock, rounds.ending, rounds.early_ends, waits.notice, most=settings.limits.trainings),
         waits=waits,
@@ -249,6 +250,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None, *, traces:
             InvitationRetention(coordinator_db, clock, days=settings.limits.invitation_days),
             MailboxRetention(coordinator_db, clock),
             CarriedRetention(coordinator_db, rounds.ending, rounds.early_ends, clock),
+            connectivity,
             retention,
         ),
         feed=EventFeed(db, places=settings.limits.streams, note=metrics.event_readers.set),

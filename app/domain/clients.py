@@ -111,6 +111,7 @@ class Measured:
         latency: ms.
         last_update_quality: `update_quality` of its updates, 0..1.
         no_held_out_data_at: when it last answered an evaluation that it has no held-out examples, unix seconds.
+        relaying: share of its children's updates that it brought when it was a relay, 0..1.
     """
 
     reliability: float | None = None
@@ -119,6 +120,7 @@ class Measured:
     latency: float | None = None
     last_update_quality: float | None = None
     no_held_out_data_at: float | None = None
+    relaying: float | None = None
 
     def observe(self, **values: float | None) -> "Measured":
         """Add new observations to the averages. None means that there is no observation."""
@@ -220,15 +222,20 @@ class Client:
             return self
         return replace(self, identity=self.identity.answered(called.url, key, health.doubt, now))
 
-    def observed(self, *, reliability: float | None = None, **values: float | None) -> "Client":
+    def observed(
+        self, *, reliability: float | None = None, relaying: float | None = None, **values: float | None
+    ) -> "Client":
         """The client with observations folded into its averages, None for what was not observed.
 
-        The average of its reliability starts from its claim, because one outcome, good or bad, proves little.
+        The average of its reliability starts from its claim, and that of its relaying from 1, because one outcome, good
+        or bad, proves little.
         """
         measured = self.measured
+        if relaying is not None and measured.relaying is None:
+            measured = replace(measured, relaying=1.0)
         if reliability is not None and measured.reliability is None:
             measured = replace(measured, reliability=self.profile.reliability)
-        return replace(self, measured=measured.observe(reliability=reliability, **values))
+        return replace(self, measured=measured.observe(reliability=reliability, relaying=relaying, **values))
 
     def failed(self, failure: Failure, now: float, rng: random.Random) -> "Client":
         """Return the client after a call that failed. The failure gets its instant here."""

@@ -25,11 +25,32 @@ from tcsfeel.wire.relays import MOST_CHILDREN
 
 CHILD_SHARE = 0.5
 RELAY_SHARE = 0.75
+FORGIVEN = 0.02  # of what a client lacks as a relay, with each update that it sends without being one
+RELAYS_FROM = 0.4  # `Measured.relaying`: three failures in a row are enough to be below
 
 
 def able_to_relay(clients: Sequence[Client]) -> tuple[str, ...]:
-    """Return the clients that can be in a relay tree: they let others relay, and have an address for their relay."""
-    return tuple(client.id for client in clients if client.profile.relay and client.profile.url is not None)
+    """Return the clients that can be in a relay tree: they let others relay, and have an address for their relay.
+
+    One that has often brought nothing as a relay is in none for a while.
+    """
+    return tuple(
+        client.id
+        for client in clients
+        if client.profile.relay and client.profile.url is not None and _relays_well(client)
+    )
+
+
+def forgiven(client: Client) -> Client:
+    """Return a client after an update that came from it without relaying. So it gets another chance in time."""
+    relaying = client.measured.relaying
+    if relaying is None:
+        return client
+    return replace(client, measured=replace(client.measured, relaying=relaying + FORGIVEN * (1.0 - relaying)))
+
+
+def _relays_well(client: Client) -> bool:
+    return client.measured.relaying is None or client.measured.relaying >= RELAYS_FROM
 
 
 def relayable(connectivity: Connectivity, topology: Topology, clients: Sequence[Client]) -> Connectivity:

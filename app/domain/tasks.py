@@ -1,9 +1,11 @@
 """One client's task in a round: how far it has come, what it has cost, and what it showed of its client."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from app.domain.clients import Client
+from app.domain.relays import forgiven
 from app.domain.rounds import Participation
 
 
@@ -114,6 +116,8 @@ class Observation:
         sketch: what such an update says of its client's labels, where the client itself says nothing.
         encoding: how the tensors of such an update were encoded.
         coding: the content coding that such an update came in.
+        relaying: of a relay, the share of its children whose updates it has brought, 0..1; None if it was no relay.
+        links: what a relay has measured of its links, in s/MB, by child.
     """
 
     excused: bool = False
@@ -125,17 +129,22 @@ class Observation:
     sketch: tuple[float, ...] | None = None
     encoding: str = "full"
     coding: str = "identity"
+    relaying: float | None = None
+    links: Mapping[str, float] = field(default_factory=dict)
 
 
 def learned(client: Client, part: Participation, seen: Observation) -> Client:
     """Give a client as it is known after a participation has ended; its breaker is left as it was."""
     came = part.status == "received"
+    if came and seen.relaying is None:
+        client = forgiven(client)
     return replace(
         client.observed(
             reliability=1.0 if came else None if seen.excused else 0.0,
             train_seconds=seen.train_seconds if came else None,
             bandwidth=seen.bandwidth,
             last_update_quality=seen.quality if came else None,
+            relaying=None if seen.excused else seen.relaying,
         ),
         rounds_completed=client.rounds_completed + came,
         last_seen_at=part.finished_at if came else client.last_seen_at,

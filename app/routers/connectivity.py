@@ -1,5 +1,6 @@
 """``/v1/connectivity`` and ``/v1/topology``: the costs of links, and figures about the network."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response, status
@@ -104,9 +105,9 @@ async def get_connectivity(
 @router.get("/topology", openapi_extra=Needs.viewer, response_model=TopologyOut)
 async def get_topology(connectivity: AppConnectivity, place: AnswerPlace) -> Response:
     """Describe the registered clients and their links in numbers."""
-    stats = await connectivity.topology()
+    stats, links = await connectivity.topology(), await connectivity.measured()
     async with place:
-        return await written(lambda: TopologyOut.of(stats))
+        return await written(lambda: TopologyOut.model_validate({**asdict(stats), "measured_links": links}))
 
 
 def _etag(version: int) -> str:

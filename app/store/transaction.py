@@ -21,6 +21,7 @@ from app.store.histories import HistoryRepository
 from app.store.idempotency import IdempotencyRepository
 from app.store.invitations import InvitationRepository
 from app.store.leases import LeaseRepository
+from app.store.links import LinkRepository
 from app.store.mailbox import MailboxRepository
 from app.store.models import ModelVersionRepository
 from app.store.removals import RemovalRepository
@@ -81,6 +82,10 @@ class Transaction:
     @cached_property
     def connectivity(self) -> ConnectivityRepository:
         return ConnectivityRepository(self.connection)
+
+    @cached_property
+    def links(self) -> LinkRepository:
+        return LinkRepository(self.connection)
 
     @cached_property
     def trainings(self) -> TrainingRepository:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from app.domain.clients import Client
+from app.domain.clients import Client, Measured
 from app.domain.relays import able_to_relay, facts_of_members, groups, relayable, senders, sound, with_members
 from app.domain.rounds import Participation
 from tcsfeel.aggregation.config import AggregationConfig
@@ -27,6 +27,10 @@ def part(client_id: str, relay: str | None = None, **fields: Any) -> Participati
 def test_clients_relay_that_want_to_and_have_an_address() -> None:
     pulls = replace(client("p"), profile=replace(profile(), url=None))
     assert able_to_relay([client("a"), pulls, client("b", relay=False), client("c")]) == ("a", "c")
+    failing, passable = (
+        replace(client(name), measured=Measured(relaying=share)) for name, share in (("d", 0.39), ("e", 0.4))
+    )
+    assert able_to_relay([failing, passable]) == ("e",)
 
 
 def test_updates_travel_only_between_clients_that_relay() -> None:

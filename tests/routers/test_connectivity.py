@@ -251,6 +251,7 @@ async def test_the_topology_counts_clients_links_and_components(fleet: Api) -> N
         "avg_latency": 35.0,
         "total_data": 1000,
         "avg_reliability": pytest.approx(0.8),
+        "measured_links": [],
     }
     assert betweenness.keys() == {*IDS, "alone"}
     assert max(betweenness, key=betweenness.__getitem__) == "edge-8"
@@ -269,4 +270,20 @@ async def test_the_topology_of_no_clients_is_all_zero(sqlite_api: Api) -> None:
         "total_data": 0,
         "avg_reliability": 0,
         "betweenness": {},
+        "measured_links": [],
     }
+
+
+async def test_the_topology_shows_claimed_costs_beside_measured_ones(fleet: Api) -> None:
+    await fleet.http.put("/v1/connectivity", json=MATRIX)
+    async with fleet.system.db.begin() as tx:
+        await tx.links.observe("edge-8", {"edge-7": 0.2}, 1_700_000_000.0)
+    shown = {
+        "source": "edge-7",
+        "target": "edge-8",
+        "claimed": None,
+        "measured": 0.2,
+        "measurements": 1,
+        "measured_at": "2023-11-14T22:13:20Z",
+    }
+    assert (await fleet.http.get("/v1/topology")).json()["measured_links"] == [shown]

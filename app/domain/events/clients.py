@@ -219,7 +219,7 @@ BREAKERS: Mapping[BreakerState, type[BreakerChanged]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectivityReplaced(Event):
-    """The connectivity matrix got a new version, by `PUT` or `PATCH`."""
+    """The connectivity matrix got a new version, by `PUT`, `PATCH`, or because it follows what relays have measured."""
 
     type: ClassVar[str] = "connectivity.replaced"
     subject: ClassVar[Subject] = "connectivity"

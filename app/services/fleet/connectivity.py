@@ -2,15 +2,21 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
+
+import structlog
 
 from app.clock import Clock
 from app.domain.clients import Client
 from app.domain.events.clients import ConnectivityReplaced
+from app.domain.links import MeasuredLink, Pair, fed, pair_of
 from app.store.database import Database
 from app.store.transaction import Transaction
 from app.threads import in_thread
 from tcsfeel.network.connectivity import Connectivity, Edge
 from tcsfeel.network.topology import TopologyStats, topology_stats
+
+log = structlog.get_logger(__name__)
 
 _LEAST_BYTES, _NAME_BYTES = 65_536, 128
 
@@ -65,12 +71,14 @@ class ConnectivityMatrix:
         value = await in_thread("matrices", build, known)
         async with self._db.begin() as tx:
             await tx.connectivity.lock()
+            await tx.links.claim_anew()
             version = await self._store(tx, value)
         self._latest.keep(replace(value, version=version))
         return version
 
     async def change(self, edges: Iterable[Edge]) -> int:
         """Set or remove some links, as a new version; they may be asked for again. Raises `InvalidConnectivity`."""
+        edges = list(edges)
         while True:
             async with self._db.read() as tx:
                 known = frozenset(await tx.clients.ids())
@@ -80,9 +88,38 @@ class ConnectivityMatrix:
                 await tx.connectivity.lock()
                 if await tx.connectivity.latest_version() != before.version:  # another writer was faster: try again
                     continue
+                await tx.links.claim_anew([pair_of(edge.source, edge.target) for edge in edges])
                 version = await self._store(tx, value)
             self._latest.keep(replace(value, version=version))
             return version
+
+    async def measured(self) -> list[MeasuredLink]:
+        """What relays have measured of links."""
+        async with self._db.read() as tx:
+            return await tx.links.all()
+
+    async def tick(self) -> None:
+        """Let the matrix follow what relays have measured, as a new version if that changes costs noticeably."""
+        async with self._db.read() as tx:
+            if not (links := await tx.links.all()):
+                return
+            known = frozenset(await tx.clients.ids())
+            before = await self._latest.get(tx)
+        now = self._clock.now()
+        changes = fed(links, await in_thread("matrices", _costs, before, links), now)
+        if not any(changes):
+            return
+        edges = [Edge(one, other, cost) for (one, other), cost in changes.costs.items() if {one, other} <= known]
+        value = await in_thread("matrices", _changed, before, edges, known) if edges else before
+        async with self._db.begin() as tx:
+            await tx.connectivity.lock()
+            if await tx.connectivity.latest_version() != before.version:  # the next tick looks at that one
+                return
+            await tx.links.claim(changes.claimed)
+            await tx.links.forget(changes.forgotten, max(link.measured_at for link in links))
+            version = await self._store(tx, value) if edges else before.version
+        self._latest.keep(replace(value, version=version))
+        log.info("the matrix follows what relays have measured", version=version, links=len(edges))
 
     async def topology(self) -> TopologyStats:
         """Statistics over the registered clients and their links."""
@@ -95,6 +132,15 @@ class ConnectivityMatrix:
         version = await tx.connectivity.add(value, self._clock.now())
         await tx.events.append(ConnectivityReplaced(version=version, clients=len(value.client_ids)))
         return version
+
+
+def _costs(connectivity: Connectivity, links: Iterable[MeasuredLink]) -> dict[Pair, float]:
+    """Return the costs of those of the links that the matrix has."""
+    found: dict[Pair, float] = {}
+    for source, group in groupby(links, key=lambda link: link.source):
+        neighbours = connectivity.neighbours(source)
+        found |= {link.pair: neighbours[link.target] for link in group if link.target in neighbours}
+    return found
 
 
 def _topology(connectivity: Connectivity, clients: Sequence[Client]) -> TopologyStats:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.domain.clients import Client
+from app.domain.links import measured_cost
 from app.domain.relays import groups
 from app.domain.rounds import Evidence
 from app.services.rounds.phase import Phase
@@ -39,12 +40,14 @@ class Mean:
         partial: whose updates are in it.
         norm: how far it is from the model.
         evidence: the signatures of members whose devices have a key, by client.
+        links: what the relay has measured of its links to the members, in s/MB.
     """
 
     result: TaskResult
     partial: Partial
     norm: float
     evidence: Mapping[str, Evidence]
+    links: Mapping[str, float]
 
 
 def checked_mean(phase: Phase, relay: Client, children: Mapping[str, Client], file: StoredFile) -> Mean | None:
@@ -75,7 +78,12 @@ def checked_mean(phase: Phase, relay: Client, children: Mapping[str, Client], fi
 
     check_update(mean, model, facts, relay.profile.data_size, release=release, dtype_of=mean_dtype)
     check_range(mean, model, release=release)
-    return Mean(result, partial, partial_norm(mean, model, release=release), evidence)
+    links = {
+        member.client_id: cost
+        for member in partial.members
+        if member.client_id in children and (cost := measured_cost(member.seconds, len(base.block))) is not None
+    }
+    return Mean(result, partial, partial_norm(mean, model, release=release), evidence, links)
 
 
 def _check_members(

@@ -41,6 +41,9 @@ class TrackRecord:
         await tx.clients.put(*changed)
         for before, after in zip(known, changed, strict=True):
             await self._breakers.note(tx, before.breaker, after.breaker, after.id)
+        for relay, (_, seen) in settled.items():
+            if seen.links:
+                await tx.links.observe(relay, seen.links, self._clock.now())
         return means
 
     async def evaluated(self, tx: Transaction, ended: Mapping[str, tuple[Participation, Observation]]) -> None:

@@ -160,9 +160,12 @@ class Relaying:
         run = phase.runs.get(client.id, run)
         now = self._clock.now()
         part = replace(run.charged(part), seconds=run.seconds(now), finished_at=now)
+        share = 0.0 if mean is None else (len(mean.partial.members) - 1) / len(tree.children)
+        seen = replace(seen, relaying=share, links={} if mean is None else mean.links)
         if mean is not None and not await self._settle(lease, phase, tree, (part, seen), mean):
             reason = "an update in its mean had ended otherwise before"
             part, mean = replace(tree.part, status="failed", reason=reason, finished_at=now), None
+            seen = replace(seen, relaying=None, links={})
             part = run.charged(part)
         if mean is None:
             if part.status != "received":

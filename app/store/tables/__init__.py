@@ -5,7 +5,7 @@ import of this package makes all tables, so that `metadata` has each of them.
 """
 
 from app.store.tables.access import api_keys, enrolments, invitations, request_rates
-from app.store.tables.fleet import clients, connectivity
+from app.store.tables.fleet import clients, connectivity, links
 from app.store.tables.mailbox import tasks, upload_parts
 from app.store.tables.records import audit, events
 from app.store.tables.schema import metadata
@@ -30,6 +30,7 @@ __all__ = [
     "events",
     "idempotency_keys",
     "invitations",
+    "links",
     "metadata",
     "model_versions",
     "participations",

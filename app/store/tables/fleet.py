@@ -40,6 +40,17 @@ clients = Table(
     Index("ix_clients_change", "change"),
 )
 
+links = Table(
+    "links",
+    metadata,
+    Column("source", Id, primary_key=True),
+    Column("target", Id, primary_key=True),
+    Column("measured", Finite, nullable=False),
+    Column("measurements", Integer, nullable=False),
+    Column("measured_at", Finite, nullable=False),
+    Column("claimed", Finite),
+)
+
 connectivity = Table(
     "connectivity",
     metadata,

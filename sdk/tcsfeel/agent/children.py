@@ -9,8 +9,9 @@ import asyncio
 import hashlib
 import mmap
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
@@ -57,12 +58,14 @@ class Received:
         body: its bytes.
         digest: their SHA-256.
         signature_input, signature: the headers of the signature, which fits; empty if the child does not sign.
+        seconds: how long they took to come in.
     """
 
     body: memoryview
     digest: bytes
     signature_input: str = ""
     signature: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,7 @@ async def _receive(errand: Errand, response: httpx2.Response) -> Received:
         if int(claimed) > most:
             raise ChildFailed(f"its result has {claimed} bytes, at most {most} are allowed")
         most = int(claimed)
-    digest, size = hashlib.sha256(), 0
+    digest, size, began = hashlib.sha256(), 0, time.monotonic()
     room = _mapped(max(1, most), errand.directory)
     async for piece in response.aiter_raw(_SENT_BYTES):
         if size + len(piece) > most:
@@ -201,7 +204,8 @@ async def _receive(errand: Errand, response: httpx2.Response) -> Received:
         room[size : size + len(piece)] = piece
         digest.update(piece)
         size += len(piece)
-    return _verified(errand, response, Received(room[:size].toreadonly(), digest.digest()))
+    seconds = time.monotonic() - began
+    return _verified(errand, response, Received(room[:size].toreadonly(), digest.digest(), seconds=seconds))
 
 
 def _verified(errand: Errand, response: httpx2.Response, came: Received) -> Received:
@@ -220,7 +224,7 @@ def _verified(errand: Errand, response: httpx2.Response, came: Received) -> Rece
         raise ChildFailed(f"its device has not signed its result: {wrong}") from wrong
     if expected is None:
         raise ChildFailed(f"its result has no {CONTENT_DIGEST} with sha-256")
-    return Received(came.body, came.digest, headers[SIGNATURE_INPUT], headers[SIGNATURE])
+    return replace(came, signature_input=headers[SIGNATURE_INPUT], signature=headers[SIGNATURE])
 
 
 async def _complaint(response: httpx2.Response, grant: str) -> str:

@@ -127,6 +127,7 @@ class Group:
             digest=came.digest.hex(),
             signature_input=came.signature_input,
             signature=came.signature,
+            seconds=came.seconds,
         )
         return _Checked(member, parameters)
 

@@ -48,16 +48,7 @@ def _method(operation: Callable[P, Steps[Result]]) -> Callable[Concatenate["Asyn
 
 
 class AsyncClient:
-    """Calls the REST API of a control plane, in an event loop.
-
-    Args:
-        server: the base URL of the control plane.
-        key: an API key; operations outside ``/v1`` need none.
-        patience: how long a request may take, and how often it is repeated if that is safe.
-        max_answer_bytes: the most bytes of an answer that is not a model. Reading stops if an answer is longer.
-        ca_file: a file of authorities (PEM), which are trusted in place of those of the system.
-        transport: replaces the network, in tests for example.
-    """
+    """Calls the REST API of a control plane, in an event loop. Its arguments and methods are those of `Client`."""
 
     def __init__(
         self,
@@ -150,11 +141,7 @@ class AsyncClient:
         client: str | None = None,
         follow: bool = False,
     ) -> AsyncIterator[EventOut]:
-        """Iterate over the events after a cursor, oldest first.
-
-        With `follow`, the iteration waits for further events and does not end. A request that fails is repeated as
-        others are, and then raises; go on with the `id` of the last event as `after`.
-        """
+        """Iterate over the events after a cursor, as `Client.events` does."""
 
         async def read(cursor: int, wait: float) -> EventsOut:
             return await self.list_events(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tcsfeel.client.messages import call, with_body
+from tcsfeel.client.messages import call, part_of, with_body
 from tcsfeel.client.operations import LIMIT
 from tcsfeel.contract.invitations import (
     CreatedInvitation,
@@ -27,7 +27,7 @@ def create_invitation(invitation: CreateInvitation | None = None, **fields: Any)
 
 def list_invitations(*, limit: int = LIMIT, cursor: str | None = None) -> Steps[Page[InvitationOut]]:
     """Read one page of the invitations, newest first."""
-    request = Request("GET", "/v1/invitations", params=_page(limit, cursor), repeatable=True)
+    request = Request("GET", "/v1/invitations", params=part_of(limit, cursor), repeatable=True)
     return (yield from call(Page[InvitationOut], request))
 
 
@@ -40,7 +40,7 @@ def get_invitation(invitation_id: str) -> Steps[InvitationOut]:
 def list_enrolments(invitation_id: str, *, limit: int = LIMIT, cursor: str | None = None) -> Steps[Page[EnrolmentOut]]:
     """Read one page of the devices that have enrolled with an invitation, in the order of their client ids."""
     where = path("/v1/invitations/{invitation_id}/enrolments", invitation_id)
-    request = Request("GET", where, params=_page(limit, cursor), repeatable=True)
+    request = Request("GET", where, params=part_of(limit, cursor), repeatable=True)
     return (yield from call(Page[EnrolmentOut], request))
 
 
@@ -62,7 +62,3 @@ def enrol_client(secret: str, enrolment: EnrolClient | None = None, **fields: An
     """Enrol a device with the secret of an invitation. The answer has the device's own `key`."""
     request = Request("POST", "/v1/enrolments", headers=bearer(secret), repeatable=True)
     return (yield from call(EnrolledOut, (yield from with_body(request, EnrolClient, enrolment, fields))))
-
-
-def _page(limit: int, cursor: str | None) -> list[tuple[str, str]]:
-    return [("limit", str(limit)), *([("cursor", cursor)] if cursor is not None else [])]

@@ -106,3 +106,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
+
+
+def part_of(limit: int, cursor: str | None) -> list[tuple[str, str]]:
+    """Return the query of one page."""
+    return [("limit", str(limit)), *([("cursor", cursor)] if cursor is not None else [])]

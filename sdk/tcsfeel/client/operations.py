@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from tcsfeel.client.messages import call, read, with_body
+from tcsfeel.client.messages import call, part_of, read, with_body
 from tcsfeel.contract.audit import AuditHeadOut, AuditRecordOut
 from tcsfeel.contract.clients import (
     ChangeClient,
@@ -74,7 +74,7 @@ def list_clients(
     those that are not, and `breaker` those whose breaker is in this state.
     """
     wanted = [tags] if isinstance(tags, str) else tags
-    params = [*([("status", status)] if status else []), *(("tag", tag) for tag in wanted), *_page(limit, cursor)]
+    params = [*([("status", status)] if status else []), *(("tag", tag) for tag in wanted), *part_of(limit, cursor)]
     params += [] if healthy is None else [("healthy", "true" if healthy else "false")]
     params += [] if breaker is None else [("breaker", breaker)]
     return (yield from call(Page[ClientOut], _get("/v1/clients", params)))
@@ -162,7 +162,7 @@ def create_training(
 
 def list_trainings(*, limit: int = LIMIT, cursor: str | None = None) -> Steps[Page[TrainingOut]]:
     """Read one page of the trainings, newest first."""
-    return (yield from call(Page[TrainingOut], _get("/v1/trainings", _page(limit, cursor))))
+    return (yield from call(Page[TrainingOut], _get("/v1/trainings", part_of(limit, cursor))))
 
 
 def get_training(training_id: str) -> Steps[TrainingOut]:
@@ -199,7 +199,7 @@ def cancel_training(training_id: str) -> Steps[TrainingOut]:
 
 def list_rounds(training_id: str, *, limit: int = LIMIT, cursor: str | None = None) -> Steps[Page[RoundOut]]:
     """Read one page of a training's rounds, newest first."""
-    request = _get(path("/v1/trainings/{training_id}/rounds", training_id), _page(limit, cursor))
+    request = _get(path("/v1/trainings/{training_id}/rounds", training_id), part_of(limit, cursor))
     return (yield from call(Page[RoundOut], request))
 
 
@@ -216,7 +216,7 @@ def get_round_selection(training_id: str, number: int) -> Steps[RoundSelectionOu
 
 def list_models(training_id: str, *, limit: int = LIMIT, cursor: str | None = None) -> Steps[Page[ListedModelOut]]:
     """Read one page of a training's model versions, newest first, including those that were removed."""
-    request = _get(path("/v1/trainings/{training_id}/models", training_id), _page(limit, cursor))
+    request = _get(path("/v1/trainings/{training_id}/models", training_id), part_of(limit, cursor))
     return (yield from call(Page[ListedModelOut], request))
 
 
@@ -251,7 +251,7 @@ def list_audit_records(
         "until": None if until is None else until.isoformat(),
     }
     params = [(name, value) for name, value in filters.items() if value is not None]
-    return (yield from call(Page[AuditRecordOut], _get("/v1/audit", [*params, *_page(limit, cursor)])))
+    return (yield from call(Page[AuditRecordOut], _get("/v1/audit", [*params, *part_of(limit, cursor)])))
 
 
 def get_audit_head() -> Steps[AuditHeadOut]:
@@ -282,7 +282,3 @@ def unique(key: str | None) -> dict[str, str]:
 
 def _get(where: str, params: Sequence[tuple[str, str]] = ()) -> Request:
     return Request("GET", where, params=params, repeatable=True)
-
-
-def _page(limit: int, cursor: str | None) -> list[tuple[str, str]]:
-    return [("limit", str(limit)), *([("cursor", cursor)] if cursor is not None else [])]

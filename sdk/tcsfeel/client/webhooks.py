@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tcsfeel.client.messages import call, with_body
+from tcsfeel.client.messages import call, part_of, with_body
 from tcsfeel.client.operations import LIMIT
 from tcsfeel.contract.pages import Page
 from tcsfeel.contract.webhooks import (
@@ -28,7 +28,7 @@ def create_webhook(webhook: CreateWebhook | None = None, **fields: Any) -> Steps
 
 def list_webhooks(*, limit: int = LIMIT, cursor: str | None = None) -> Steps[Page[WebhookOut]]:
     """Read one page of the webhooks, newest first."""
-    request = Request("GET", "/v1/webhooks", params=_page(limit, cursor), repeatable=True)
+    request = Request("GET", "/v1/webhooks", params=part_of(limit, cursor), repeatable=True)
     return (yield from call(Page[WebhookOut], request))
 
 
@@ -53,7 +53,7 @@ def list_dead_letters(
 ) -> Steps[Page[DeadDeliveryOut]]:
     """Read one page of the deliveries that were given up after all their tries, oldest event first."""
     where = path("/v1/webhooks/{webhook_id}/dead-letters", webhook_id)
-    request = Request("GET", where, params=_page(limit, cursor), repeatable=True)
+    request = Request("GET", where, params=part_of(limit, cursor), repeatable=True)
     return (yield from call(Page[DeadDeliveryOut], request))
 
 
@@ -61,7 +61,3 @@ def redeliver_events(webhook_id: str, events: RedeliverEvents | None = None, **f
     """Try dead deliveries again: those of some `event_ids`, or all."""
     request = Request("POST", path("/v1/webhooks/{webhook_id}/redeliver", webhook_id), repeatable=True)
     return (yield from call(RedeliveredOut, (yield from with_body(request, RedeliverEvents, events, fields))))
-
-
-def _page(limit: int, cursor: str | None) -> list[tuple[str, str]]:
-    return [("limit", str(limit)), *([("cursor", cursor)] if cursor is not None else [])]

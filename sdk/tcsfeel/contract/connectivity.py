@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tcsfeel.contract.fields import ClientId, RequestModel, ResponseModel, wrong_fields
+from tcsfeel.contract.fields import ClientId, Instant, RequestModel, ResponseModel, wrong_fields
 
 MATRIX_EXAMPLE: dict[str, Any] = {
     "client_ids": ["edge-7", "edge-8", "edge-9"],
@@ -78,6 +78,17 @@ class ConnectivityOut(ResponseModel):
     costs: list[list[float | None]]
 
 
+class MeasuredLinkOut(ResponseModel):
+    """A link as relays have measured it, in seconds per megabyte. `claimed` is null if the matrix does not follow."""
+
+    source: str
+    target: str
+    claimed: float | None
+    measured: float
+    measurements: int
+    measured_at: Instant
+
+
 class TopologyOut(ResponseModel):
     """Figures about the registered clients and their links."""
 
@@ -91,3 +102,4 @@ class TopologyOut(ResponseModel):
     total_data: int
     avg_reliability: float
     betweenness: dict[str, float]
+    measured_links: list[MeasuredLinkOut] = []

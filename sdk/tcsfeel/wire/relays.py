@@ -30,7 +30,7 @@ from tcsfeel.wire.records import (
     whole,
 )
 from tcsfeel.wire.sizes import AnswerSize, fit_size
-from tcsfeel.wire.tasks import MOST_EXAMPLES, Task, TaskResult
+from tcsfeel.wire.tasks import MOST_EXAMPLES, MOST_SECONDS, Task, TaskResult
 
 MOST_CHILDREN: Final = 64
 """How many children one relay may have."""
@@ -114,6 +114,7 @@ class Member(Record):
         result: what its agent reported with the update.
         digest: the SHA-256 of the update's file as the agent sent it, in hexadecimal.
         signature_input, signature: the headers of the signature over that file; empty if the agent does not sign.
+        seconds: how long that file was on the link to its relay; 0 if that was not measured.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -122,6 +123,7 @@ class Member(Record):
         "digest": text(0, 64),
         "signature_input": _SIGNED,
         "signature": _SIGNED,
+        "seconds": real(0, MOST_SECONDS),
     }
 
     client_id: str
@@ -129,6 +131,7 @@ class Member(Record):
     digest: str = ""
     signature_input: str = ""
     signature: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,3 +114,41 @@ async def test_a_matrix_may_have_as_many_bytes_as_the_clients_have_pairs(db: Dat
     async with db.begin() as tx:
         await tx.clients.add([client("a"), client("b", status="down"), client("c")])
     assert await ours.most_bytes(20) == 65_536 + 3 * 128 + 9 * 20
+
+
+async def test_the_matrix_follows_what_relays_have_measured(db: Database) -> None:
+    ours = matrix(db)
+    async with db.begin() as tx:
+        await tx.clients.add([client("a"), client("b"), client("c")])
+    await ours.tick()
+    await ours.replace(lambda _: Connectivity.from_edges("abc", [Edge("a", "b", 0.5), Edge("b", "c", 0.5)]))
+    now = SystemClock().now()
+    async with db.begin() as tx:
+        await tx.links.observe("a", {"b": 1.0}, now)
+        await tx.links.observe("b", {"c": 0.55}, now)
+    await ours.tick()
+    latest = await ours.latest()
+    assert (latest.version, list(latest.edges())) == (2, [Edge("a", "b", 1.0), Edge("b", "c", 0.5)])
+    assert [(link.pair, link.claimed) for link in await ours.measured()] == [(("a", "b"), 0.5), (("b", "c"), 0.5)]
+    await ours.tick()
+    assert await ours.latest_version() == 2
+
+    await ours.change([Edge("a", "b", 2.0)])  # somebody claims another cost, which the measurements do not leave alone
+    assert [link.claimed for link in await ours.measured()] == [None, 0.5]
+    await ours.tick()
+    assert [link.claimed for link in await ours.measured()] == [2.0, 0.5]
+    assert next(iter((await ours.latest()).edges())) == Edge("a", "b", 1.0)
+
+
+async def test_the_matrix_has_the_claimed_costs_again_once_measurements_are_old(sqlite: Database) -> None:
+    ours = matrix(sqlite)
+    async with sqlite.begin() as tx:
+        await tx.clients.add([client("a"), client("b")])
+        await tx.links.observe("a", {"b": 1.0, "z": 1.0}, 0.0)
+        await tx.links.claim({("a", "b"): 0.5})
+    await ours.replace(lambda _: Connectivity.from_edges("ab", [Edge("a", "b", 1.0)]))
+    async with sqlite.begin() as tx:
+        await tx.links.claim({("a", "b"): 0.5})
+    await ours.tick()
+    assert list((await ours.latest()).edges()) == [Edge("a", "b", 0.5)]
+    assert await ours.measured() == []

@@ -78,6 +78,17 @@ def test_a_mean_is_taken_with_the_signatures_of_its_members(tmp_path: Path) -> N
     assert '"@path": /tasks/t.3.k.fit' in found.evidence["k"].answer
 
 
+def test_a_relay_measures_links_to_its_own_children_by_updates_that_are_large_enough(tmp_path: Path) -> None:
+    wide = {"w": np.ones(250_000, np.float32)}  # 1 MB
+    slow = [member("r", seconds=9.0), member("a", seconds=0.5)]
+    found = check(tmp_path, slow, wide, model=wide)
+    assert found is not None
+    assert found.links == {"a": 0.5}
+    small = check(tmp_path, slow)
+    assert small is not None
+    assert small.links == {}
+
+
 def test_an_update_alone_is_no_mean(tmp_path: Path) -> None:
     assert check(tmp_path, None) is None
 

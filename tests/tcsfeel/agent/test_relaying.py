@@ -53,6 +53,7 @@ async def test_a_relay_answers_with_the_mean_of_its_children_and_its_own() -> No
     assert partial.num_examples == 100
     assert partial.missing == ()
     assert [bool(one.signature) for one in partial.members] == [False, True, False]
+    assert [one.seconds > 0 for one in partial.members] == [True, True, False]
 
 
 async def test_a_child_trains_once_and_keeps_its_result_for_the_control_plane() -> None:
