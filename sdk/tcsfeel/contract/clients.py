@@ -201,9 +201,7 @@ class MeasuredOut(ResponseModel):
     latency: float | None
     last_update_quality: float | None
     relaying: float | None = None
-    no_held_out_data_at: Annotated[
-        Instant | None, Field(description="When the client last answered that it has no examples for an evaluation")
-    ]
+    no_held_out_data_at: Annotated[Instant | None, Field(description="When it last said that it has no held-out data")]
 
 
 class FailureOut(ResponseModel):
