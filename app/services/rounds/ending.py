@@ -99,7 +99,10 @@ class RoundEnding:
     async def _kept(
         self, tx: Transaction, round_: Round, stragglers: Sequence[Participation], runs: Mapping[str, TaskRun]
     ) -> frozenset[str]:
-        """Return the clients that keep their tasks. One that has not asked for its task yet has none to keep."""
+        """Return the clients that keep their tasks. One that has not asked for its task yet has none to keep.
+
+        Its task is cancelled here: if this process died first, its agent would take a task that nobody waits for.
+        """
         policy = (await tx.trainings.get(round_.training_id)).config.in_round(round_.number).round_policy
         kept = {
             task_of(part, round_.training_id, round_.number): part.client_id
@@ -107,6 +110,8 @@ class RoundEnding:
             if may_be_carried(policy, round_, part, runs[part.client_id])
         }
         untaken = await tx.mailbox.offered(kept) if kept else set()
+        if untaken:
+            await tx.removals.request(await tx.mailbox.cancel(untaken), at_once=True)
         return frozenset(client_id for task, client_id in kept.items() if task not in untaken)
 
     async def close(

@@ -50,12 +50,15 @@ async def test_an_agent_that_pulls_keeps_only_a_task_that_it_has_asked_for(
     round_ = await begun(desk.db, {"a": "received", "b": "training"}, goal=2)
     async with desk.db.begin() as tx:
         await tx.trainings.configure(training(config=TrainingConfig(name="test", round_policy=POLICY)))
-        task = await tx.mailbox.offer(replace(OFFERED, id="t.1.b.fit", client_id="b"))
+        task = await tx.mailbox.offer(replace(OFFERED, id="t.1.b.fit", client_id="b", model="c" * 64))
         if taken:
             await tx.mailbox.take(task, NOW, size=100, call="", seconds=59.0, digest="d" * 64)
         skipped = await desk.ending.skip_outstanding(tx, round_, "too late", {"b": SILENT}, carry=True)
+        stored = await tx.mailbox.find("t.1.b.fit")
     assert skipped is not None
+    assert stored is not None
     assert skipped.participations[1].status == status
+    assert stored.state == ("taken" if taken else "cancelled"), "the agent could take a task that nobody waits for"
 
 
 async def test_a_carried_task_is_taken_into_a_round_once(desk: Desk) -> None:
