@@ -22,7 +22,7 @@ import httpx2
 
 from tests.harnesses.hostile.agents import ALL, ENROLLED
 from tests.harnesses.hostile.exchange import serve
-from tests.harnesses.hostile.fleets import train_quietly
+from tests.harnesses.hostile.fleets import BEAT_SECONDS, train_quietly
 from tests.harnesses.hostile.kinds import CALLERS, address_of
 from tests.harnesses.hostile.placement import NICE
 from tests.harnesses.hostile.signing import KNOWN, devices
@@ -77,7 +77,7 @@ async def _beat(target: Target) -> None:
                 if not name.startswith("p-"):
                     with contextlib.suppress(httpx2.TransportError):
                         await api.post(f"/v1/clients/{name}/heartbeat")
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(BEAT_SECONDS)
 
 
 def quiet() -> None:

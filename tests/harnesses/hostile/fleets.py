@@ -27,6 +27,7 @@ from tests.harnesses.wide import WideLearner
 
 QUIET = 6  # clients that only train
 HONEST = 3  # honest clients among the hostile ones
+BEAT_SECONDS = 2.5  # from one heartbeat of a client to the next: four times as often as agents of the library send them
 HONEST_SECONDS = 1.0  # that they train for: many quick rounds of theirs would be the load of a training, and no attack
 FLOATS = 250_000  # of the quiet model: 1 MB
 SMALL = 1000  # floats of the attacked model: 4 kB
@@ -100,7 +101,7 @@ async def quiet_fleet(server: Server, directory: Path) -> AsyncIterator[None]:
 async def train_quietly(url: str, invitation: str, state: Path) -> None:
     """Run the quiet fleet until this task is cancelled."""
     fleet = {f"q-{number}": WideLearner(number, seconds=0.05, floats=FLOATS) for number in range(QUIET)}
-    async with hosting(fleet, server_url=url, invite=invitation, state=state, heartbeat_seconds=1.0, threads=QUIET):
+    async with hosting(fleet, server_url=url, invite=invitation, state=state, heartbeat_seconds=BEAT_SECONDS, threads=QUIET):
         await asyncio.Event().wait()
 
 
@@ -119,7 +120,7 @@ async def honest_fleet(server: Server, state: Path) -> AsyncIterator[int]:
             server_url=server.url,
             invite=invitation,
             state=state,
-            heartbeat_seconds=1.0,
+            heartbeat_seconds=BEAT_SECONDS,
             threads=HONEST,
             tokens=dict.fromkeys(fleet, HONEST_TOKEN),
         ) as hosted:

@@ -18,12 +18,13 @@ from tests.e2e.servers import Server
 from tests.harnesses.databases import new_database
 from tests.harnesses.hostile import placement
 from tests.harnesses.hostile.afterwards import spooled
+from tests.harnesses.hostile.fleets import BEAT_SECONDS
 from tests.harnesses.hostile.outcome import Outcome, Period
 from tests.harnesses.strategies import offer
 
 ENVIRONMENT = {
     "TCSFEEL_COORDINATOR__LEASE_SECONDS": "15",
-    "TCSFEEL_HEALTH__INTERVAL_SECONDS": "2",
+    "TCSFEEL_HEALTH__INTERVAL_SECONDS": str(2 * BEAT_SECONDS),
     "TCSFEEL_AGENTS__CONNECT_SECONDS": "2",
     "TCSFEEL_AGENTS__READ_SECONDS": "5",
     "TCSFEEL_AGENTS__POLL_SECONDS": "2",
