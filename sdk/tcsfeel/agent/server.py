@@ -5,10 +5,12 @@ import contextlib
 import logging
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec
 
 import httpx2
 
@@ -26,6 +28,7 @@ from tcsfeel.agent.signing import Signing, path_of
 from tcsfeel.agent.trainer import Trainer
 
 HEARTBEAT_SECONDS = 10.0
+Arguments = ParamSpec("Arguments")
 
 _log = logging.getLogger(__name__)
 
@@ -133,61 +136,6 @@ def serve(
     run(work())
 
 
-def serve_many(
-    trainers: Mapping[str, Trainer],
-    *,
-    server_url: str | None,
-    api_key: str | None = None,
-    invite: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    tokens: Mapping[str, str] | None = None,
-    signings: Mapping[str, Signing] | None = None,
-    advertise_url: str | None = None,
-    heartbeat_seconds: float = HEARTBEAT_SECONDS,
-    threads: int | None = None,
-    max_body_bytes: int = MAX_BODY_BYTES,
-    label_privacy: float | None = None,
-    state: Path | None = None,
-    ca_file: Path | None = None,
-    tls_cert: Path | None = None,
-    tls_key: Path | None = None,
-    pull: bool | None = None,
-    relay: bool = False,
-) -> None:
-    """Serve a trainer for each client id in one process, under ``/agents/{id}``, until SIGINT or SIGTERM.
-
-    `tokens` and `signings` are by client id; tokens are random for ids without one. `threads` is how many agents train
-    at the same time. `advertise_url` is the base URL of all agents. The other arguments are those of `serve`.
-    """
-
-    async def work() -> None:
-        async with hosting(
-            trainers,
-            server_url=server_url,
-            api_key=api_key,
-            invite=invite,
-            host=host,
-            port=port,
-            tokens=tokens,
-            signings=signings,
-            advertise_url=advertise_url,
-            heartbeat_seconds=heartbeat_seconds,
-            threads=threads,
-            max_body_bytes=max_body_bytes,
-            label_privacy=label_privacy,
-            state=state,
-            ca_file=ca_file,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            pull=pull,
-            relay=relay,
-        ):
-            await asyncio.Event().wait()
-
-    run(work())
-
-
 @asynccontextmanager
 async def hosting(
     trainers: Mapping[str, Trainer],
@@ -211,7 +159,11 @@ async def hosting(
     pull: bool | None = None,
     relay: bool = False,
 ) -> AsyncIterator[Hosting]:
-    """Do what `serve_many` does in a program with its own event loop. The agents run while the block runs."""
+    """Serve a trainer for each client id in a program with its own event loop, under ``/agents/{id}``, in the block.
+
+    `tokens` and `signings` are by client id; tokens are random for ids without one. `threads` is how many agents train
+    at the same time. `advertise_url` is the base URL of all agents. The other arguments are those of `serve`.
+    """
     tls = secured(tls_cert, tls_key)
     own = await enrolled(
         list(trainers), server_url=server_url, api_key=api_key, invite=invite, state=state, ca_file=ca_file
@@ -242,6 +194,25 @@ async def hosting(
             ):
                 _log.info("%d clients %s", len(members), f"answer at {base}" if base else f"ask {server_url} for tasks")
                 yield Hosting(app, url or "", members)
+
+
+def _until_told(block: Callable[Arguments, AbstractAsyncContextManager[object]]) -> Callable[Arguments, None]:
+    """Make a function that runs an empty block until SIGINT or SIGTERM."""
+
+    @wraps(block, updated=())
+    def serving(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        async def work() -> None:
+            async with block(*args, **kwargs):
+                await asyncio.Event().wait()
+
+        run(work())
+
+    return serving
+
+
+serve_many = _until_told(hosting)
+serve_many.__doc__ = "Do what `hosting` does in a process of its own, until SIGINT or SIGTERM."
+serve_many.__name__ = serve_many.__qualname__ = "serve_many"
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 The secret of a new invitation goes to standard output, and everything else to standard error.
 """
 
-import json
 from typing import Any
 
 import click
@@ -12,7 +11,7 @@ from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import seconds_of, tags_of, those_given
 from tcsfeel.cli.completion import client_ids
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
-from tcsfeel.cli.tables import show_list
+from tcsfeel.cli.tables import show_list, show_secret
 from tcsfeel.rest.paths import path
 
 COLUMNS = ("invitation", "name", "state", "used", "ids", "expires")
@@ -109,16 +108,9 @@ def revoke(*, invitation: str, server: str, key: str | None) -> None:
 
 
 def _show(made: Any, *, as_json: bool) -> None:
-    """Print the secret alone to standard output, so that a script can store it, or the whole invitation as JSON."""
     new = Fields(made, "invitation")
-    secret = new.text("secret")
-    if as_json:
-        click.echo(json.dumps(new.value, indent=2))
-        return
-    click.echo(
-        f"The invitation {new.text('id')} is valid until {new.text('expires_at')}. It is shown only now:", err=True
-    )
-    click.echo(secret)
+    about = f"The invitation {new.text('id')} is valid until {new.text('expires_at')}."
+    show_secret(new, "secret", about, as_json=as_json)
 
 
 def _row(item: Fields) -> tuple[str, ...]:

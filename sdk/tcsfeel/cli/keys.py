@@ -3,7 +3,6 @@
 The text of a new key goes to standard output, and everything else to standard error. So a script can store the key.
 """
 
-import json
 import re
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import seconds_of, those_given
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
-from tcsfeel.cli.tables import show_list
+from tcsfeel.cli.tables import show_list, show_secret
 from tcsfeel.text import escaped
 
 COLUMNS = ("id", "name", "role", "client", "state", "created", "expires", "last used")
@@ -85,13 +84,8 @@ def revoke(key_id: str, *, server: str, key: str | None) -> None:
 
 def _show_new(answer: Any, *, as_json: bool) -> None:
     new = Fields(answer, "key")
-    text = new.text("key")
-    if as_json:
-        click.echo(json.dumps(new.value, indent=2))
-        return
     until = f"until {new.text('expires_at')}" if new.has("expires_at") else "for ever, unless it is revoked"
-    click.echo(f"The key {new.text('id')} is valid {until}. It is shown only now:", err=True)
-    click.echo(text)
+    show_secret(new, "key", f"The key {new.text('id')} is valid {until}.", as_json=as_json)
 
 
 def _row(item: Fields) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Print a table for people."""
+"""Print tables for people, and secrets for scripts."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -30,3 +30,14 @@ def show_list(
         return
     rows = (cells(Fields(item, f"{noun} {number}")) for number, item in enumerate(items, start=1))
     show_table([columns, *rows])
+
+
+def show_secret(made: Fields, field: str, about: str, *, as_json: bool) -> None:
+    """Print a new secret alone to standard output, so that a script can store it, or all that was made as JSON.
+
+    `about` is a sentence of what was made; it goes to standard error.
+    """
+    secret = made.text(field)
+    if not as_json:
+        click.echo(f"{about} It is shown only now:", err=True)
+    click.echo(json.dumps(made.value, indent=2) if as_json else secret)

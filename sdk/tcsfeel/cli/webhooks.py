@@ -3,7 +3,6 @@
 The secret of a new webhook goes to standard output, and everything else to standard error.
 """
 
-import json
 from typing import Any
 
 import click
@@ -11,7 +10,7 @@ import click
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import those_given
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
-from tcsfeel.cli.tables import show_list
+from tcsfeel.cli.tables import show_list, show_secret
 from tcsfeel.rest.paths import path
 from tcsfeel.text import escaped
 
@@ -47,12 +46,8 @@ def create(
     with connect(server, key) as api:
         made = api.call("POST", "/v1/webhooks", json=body)
     new = Fields(made, "webhook")
-    secret = new.text("secret")
-    if as_json:
-        click.echo(json.dumps(new.value, indent=2))
-        return
-    click.echo(f"The webhook {new.text('id')} gets the events from now on. Its secret is shown only now:", err=True)
-    click.echo(secret)
+    about = f"The webhook {new.text('id')} gets the events from now on. They are signed with this secret."
+    show_secret(new, "secret", about, as_json=as_json)
 
 
 @webhooks.command("list", epilog="Example: tcsfeel webhooks list --json")
