@@ -101,7 +101,9 @@ async def quiet_fleet(server: Server, directory: Path) -> AsyncIterator[None]:
 async def train_quietly(url: str, invitation: str, state: Path) -> None:
     """Run the quiet fleet until this task is cancelled."""
     fleet = {f"q-{number}": WideLearner(number, seconds=0.05, floats=FLOATS) for number in range(QUIET)}
-    async with hosting(fleet, server_url=url, invite=invitation, state=state, heartbeat_seconds=BEAT_SECONDS, threads=QUIET):
+    async with hosting(
+        fleet, server_url=url, invite=invitation, state=state, heartbeat_seconds=BEAT_SECONDS, threads=QUIET
+    ):
         await asyncio.Event().wait()
 
 
