@@ -141,7 +141,10 @@ class AsyncClient:
         client: str | None = None,
         follow: bool = False,
     ) -> AsyncIterator[EventOut]:
-        """Iterate over the events after a cursor, as `Client.events` does."""
+        """Iterate over the events after a cursor, oldest first. With `follow`, it waits for more and does not end.
+
+        After an error, go on with the last `id` as `after`.
+        """
 
         async def read(cursor: int, wait: float) -> EventsOut:
             return await self.list_events(

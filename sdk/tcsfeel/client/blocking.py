@@ -148,10 +148,9 @@ class Client:
         client: str | None = None,
         follow: bool = False,
     ) -> Iterator[EventOut]:
-        """Iterate over the events after a cursor, oldest first.
+        """Iterate over the events after a cursor, oldest first. With `follow`, it waits for more and does not end.
 
-        With `follow`, the iteration waits for further events and does not end. A request that fails is repeated as
-        others are, and then raises; go on with the `id` of the last event as `after`.
+        After an error, go on with the last `id` as `after`.
         """
 
         def read(cursor: int, wait: float) -> EventsOut:
