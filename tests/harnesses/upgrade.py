@@ -35,6 +35,7 @@ from tests.store.newer import add
 
 LOOK_SECONDS = 0.05
 READY_SECONDS = 60.0  # within which a replica has to be ready after each step
+ENDS = {0, -signal.SIGTERM, -signal.SIGKILL}  # on its own, with or without the signal that it was asked by; killed
 LEASE_SECONDS = "5"  # starts take their time from the trainings, and a slow machine must not look like a dead one
 PAUSE = (0.2, 0.8)  # seconds between two kills
 
@@ -139,7 +140,7 @@ async def upgrade(run: Run, kills: int, directory: Path, server: str | None, ear
         history = await read_history(url)
     outcome.rounds = history.rounds
     outcome.problems += problems(history, replicas.data / "models") + replicas.unhandled()
-    odd = {status: count for status, count in replicas.ends.items() if status not in {0, -signal.SIGKILL}}
+    odd = {status: count for status, count in replicas.ends.items() if status not in ENDS}
     outcome.problems += [f"{count} replicas ended with status {status}" for status, count in odd.items()]
     without = await calm(run, outcome.waves, directory / "calm", server)
     outcome.problems += differences(history, without)

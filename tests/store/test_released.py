@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, MetaData, func, insert, select
+from sqlalchemy import JSON, Connection, MetaData, func, insert, select
 
 from app.store import migrations
 from app.store.backups import Backup
@@ -20,6 +20,8 @@ def fill(connection: Connection, backup: Backup) -> MetaData:
     """Write the rows of a backup into the tables of its own schema, and return these."""
     before = MetaData()
     before.reflect(connection)
+    for column in (column for table in before.sorted_tables for column in table.c if isinstance(column.type, JSON)):
+        column.type = JSON(none_as_null=True)  # as in our own tables
     for table in before.sorted_tables:
         if table.name != "alembic_version" and (rows := list(backup.rows(table))):
             connection.execute(insert(table), rows)
