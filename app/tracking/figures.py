@@ -51,7 +51,7 @@ def figures(round_: RoundOut, *, most_clients: int = MOST_CLIENTS) -> dict[str, 
 
     ``evaluation/NAME`` is the mean of a metric of the new model on held-out data, ``training/NAME`` that of what
     clients measured while they trained, and ``round/NAME`` is about the round itself. ``clients/ID/NAME`` are those of
-    one client; they are left out if the round has more than `most_clients` clients.
+    one client; they are left out if the round has more than `most_clients` clients, or as many measured its model.
     """
     found: dict[str, float | None] = {
         "evaluation/loss": round_.average_loss,
@@ -69,7 +69,7 @@ def figures(round_: RoundOut, *, most_clients: int = MOST_CLIENTS) -> dict[str, 
         "round/failed": sum(one.status in {"failed", "rejected"} for one in round_.participations),
         "round/completed": float(round_.status == "completed"),
     }
-    if len(round_.participations) <= most_clients:
+    if max(len(round_.participations), len(round_.evaluations)) <= most_clients:
         for part in round_.participations:
             found.update(_of_client(part, "training"))
         for one in round_.evaluations:
@@ -80,8 +80,6 @@ def figures(round_: RoundOut, *, most_clients: int = MOST_CLIENTS) -> dict[str, 
 def _of_client(part: ParticipationOut | ClientEvaluationOut, what: str) -> dict[str, float | None]:
     """Return the figures of one client: of its training, or of its evaluation of the new model."""
     place = f"clients/{part.client_id}/{what}"
-    measured = {"loss": part.loss, "accuracy": part.accuracy, **part.metrics, "seconds": part.seconds}
-    return {
-        f"{place}/received": float(part.status == "received"),
-        **{f"{place}/{name}": value for name, value in measured.items()},
-    }
+    measured = {"loss": part.loss, "accuracy": part.accuracy, **part.metrics}  # by the client, with any names
+    seen = {"seconds": part.seconds, "received": float(part.status == "received")}
+    return {f"{place}/{name}": value for name, value in (measured | seen).items()}

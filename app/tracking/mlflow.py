@@ -31,6 +31,7 @@ POINTER = "tcsfeel.json"
 """The file that says where the control plane has a model version."""
 PROXIED = "mlflow-artifacts:/"  # the beginning of places to which the server itself writes
 LONGEST_VALUE = 500  # characters of a parameter; servers of any age take as many
+LONGEST_NAME = 250  # characters of a name; a server refuses longer ones
 _TOO_MANY = 429
 _TAKEN = "RESOURCE_ALREADY_EXISTS"
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
@@ -41,7 +42,8 @@ class MlflowTracker:
     """Writes to the MLflow server at `url`, into an experiment.
 
     `server` is the base URL of the control plane, at which model versions can be downloaded. `auth` is a user and a
-    password, and `token` a bearer token; without both, calls are sent as they are.
+    password, and `token` a bearer token; without both, calls are sent as they are. Raises `CannotTrack` if the URL is
+    not one of a server.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class MlflowTracker:
         most_clients: int = MOST_CLIENTS,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
+        self._url = _called(url)
         self._http = httpx2.Client(
             base_url=f"{url.rstrip('/')}/api/2.0/mlflow/",
             auth=auth,
@@ -62,7 +65,6 @@ class MlflowTracker:
             timeout=SECONDS,
             transport=transport,
         )
-        self._url = url.rstrip("/")
         self._server = server.rstrip("/")
         self._experiment = experiment
         self._most_clients = most_clients
@@ -127,14 +129,17 @@ class MlflowTracker:
         return self._call("POST", "runs/create", body)["run"]
 
     def _configure(self, training: TrainingOut) -> None:
-        given = [{"key": _name(name), "value": value[:LONGEST_VALUE]} for name, value in parameters(training).items()]
-        for some in _portions(given, MOST_PARAMS):
+        named: dict[str, str] = {}  # of names that become the same one, the first counts: a parameter cannot change
+        for name, value in parameters(training).items():
+            named.setdefault(_name(name), value[:LONGEST_VALUE])
+        for some in _portions([{"key": name, "value": value} for name, value in named.items()], MOST_PARAMS):
             self._log(training, params=some)
         self._log(training, tags=[{"key": ROUND, "value": "0"}])
 
     def _register(self, training: TrainingOut, round_: RoundOut) -> None:
         """Register the model version of a round, unless it is registered."""
-        name = f"{_NOT_IN_NAMES.sub('_', training.name).replace('/', '_')}-{training.id[:8]}"
+        end = f"-{training.id[:8]}"
+        name = _NOT_IN_NAMES.sub("_", training.name).replace("/", "_")[: LONGEST_NAME - len(end)] + end
         if training.id not in self._versions:
             self._versions[training.id] = self._registered(name)
         if self._versions[training.id] >= round_.number:
@@ -144,13 +149,14 @@ class MlflowTracker:
         place = f"{self._places[training.id]}/round-{round_.number}"
         if place.startswith(PROXIED):
             path = f"{place.removeprefix(PROXIED)}/{POINTER}"
-            self._call("PUT", f"{self._url}/api/2.0/mlflow-artifacts/artifacts/{path}", tags)
+            self._call("PUT", f"../mlflow-artifacts/artifacts/{path}", tags)
         body = {
             "name": name,
             "source": place,
             "run_id": self._runs[training.id],
             "tags": [{"key": key, "value": value} for key, value in tags.items()],
         }
+        del self._versions[training.id]  # if the answer gets lost, look again what is registered
         self._call("POST", "model-versions/create", body)
         self._versions[training.id] = round_.number
 
@@ -202,9 +208,20 @@ def _tags(entity: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _name(name: str) -> str:
-    """Return the name of a figure as MLflow takes it: no other characters, and no path that means another one."""
-    parts = _NOT_IN_NAMES.sub("_", name).split("/")
+    """Return the name of a figure as MLflow takes it: short, no other characters, no path that means another one."""
+    parts = _NOT_IN_NAMES.sub("_", name)[:LONGEST_NAME].split("/")
     return "/".join("_" if part.strip(".") == "" else part for part in parts)
+
+
+def _called(url: str) -> str:
+    """Return the URL of a server without what may be secret in it. Raises `CannotTrack` if it is none."""
+    try:
+        read = httpx2.URL(url.rstrip("/"))
+    except httpx2.InvalidURL:
+        read = httpx2.URL()
+    if read.scheme not in {"http", "https"} or not read.host:
+        raise CannotTrack("the address of MLflow (--mlflow, or MLFLOW_TRACKING_URI) has to be an http or https URL")
+    return str(read.copy_with(userinfo=b""))
 
 
 def _milliseconds(at: datetime) -> int:

@@ -5,6 +5,7 @@ before that number could be is written again, and TensorBoard hides the first co
 """
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from app.tracking.figures import MOST_CLIENTS, figures, parameters
 from app.tracking.tracker import CannotTrack
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import TrainingOut
+from tcsfeel.statuses import STOPPED
 
 MODULES = ("tensorboardX", "torch.utils.tensorboard")
 STATE = "tcsfeel-round"
+_MARKS = re.compile(r"[\\`*_\[\]!|]")
 
 
 class TensorBoardTracker:
@@ -30,18 +33,14 @@ class TensorBoardTracker:
         self._open: dict[str, Any] = {}  # writers by training
 
     def begin(self, training: TrainingOut) -> int:
-        place = self._directory / training.id
         try:
-            last = int((place / STATE).read_text())
+            return int((self._directory / training.id / STATE).read_text())
         except (FileNotFoundError, ValueError):
-            last = 0
-        self._open[training.id] = writer = self._writer(str(place), purge_step=last + 1)
-        if last == 0:
-            rows = "\n".join(f"| {name} | {value} |" for name, value in parameters(training).items())
-            writer.add_text("configuration", f"| of {training.name} | |\n|---|---|\n{rows}", 0)
-        return last
+            return 0
 
     def write(self, training: TrainingOut, round_: RoundOut) -> None:
+        if training.id not in self._open:
+            self._open[training.id] = self._opened(training, round_.number)
         writer, ended = self._open[training.id], (round_.ended_at or round_.started_at).timestamp()
         for name, value in figures(round_, most_clients=self._most_clients).items():
             writer.add_scalar(name, value, round_.number, walltime=ended)
@@ -49,11 +48,26 @@ class TensorBoardTracker:
         (self._directory / training.id / STATE).write_text(str(round_.number))
 
     def end(self, training: TrainingOut) -> None:
-        """Nothing: an event file does not say whether its training goes on."""
+        """Let go of the file of a training that has ended. An event file does not say so."""
+        if training.status in STOPPED and (writer := self._open.pop(training.id, None)) is not None:
+            writer.close()
 
     def close(self) -> None:
         for writer in self._open.values():
             writer.close()
+
+    def _opened(self, training: TrainingOut, first: int) -> Any:
+        """Begin a file of a training with a round, and with the configuration before the first one."""
+        writer = self._writer(str(self._directory / training.id), purge_step=first)
+        if first == 1:
+            rows = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in parameters(training).items())
+            writer.add_text("configuration", f"| of {_cell(training.name)} | |\n|---|---|\n{rows}", 0)
+        return writer
+
+
+def _cell(text: str) -> str:
+    """Return a text as it is, in a table of Markdown."""
+    return _MARKS.sub(r"\\\g<0>", text)
 
 
 def _writer() -> Any:

@@ -11,6 +11,7 @@ from app.tracking.tracker import CannotTrack
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import TrainingOut
 from tcsfeel.statuses import STOPPED
+from tcsfeel.text import plain
 
 ROUND = "tcsfeel_round"
 
@@ -28,25 +29,34 @@ class WandbTracker:
         self._runs: dict[str, Any] = {}  # by training
 
     def begin(self, training: TrainingOut) -> int:
-        run = self._wandb.init(
-            project=self._project,
-            id=training.id,
-            name=training.name,
-            config=parameters(training),
-            resume="allow",
-            reinit="create_new",
-        )
-        self._runs[training.id] = run
-        return int(run.summary.get(ROUND) or 0)
+        return int(self._run(training).summary.get(ROUND) or 0)
 
     def write(self, training: TrainingOut, round_: RoundOut) -> None:
         found = figures(round_, most_clients=self._most_clients)
-        self._runs[training.id].log(found | {ROUND: round_.number}, step=round_.number)
+        self._run(training).log(found | {ROUND: round_.number}, step=round_.number)
 
     def end(self, training: TrainingOut) -> None:
-        if training.status in STOPPED:
-            self._runs[training.id].summary["status"] = training.status
+        """Finish the run of a training that has ended. It is resumed if the training goes on."""
+        if training.status in STOPPED and (run := self._runs.pop(training.id, None)) is not None:
+            run.summary["status"] = training.status
+            run.finish()
 
     def close(self) -> None:
         for run in self._runs.values():
             run.finish()
+
+    def _run(self, training: TrainingOut) -> Any:
+        """Return the run of a training, which is made or resumed if it is not open. Raises `CannotTrack`."""
+        if training.id not in self._runs:
+            try:
+                self._runs[training.id] = self._wandb.init(
+                    project=self._project,
+                    id=training.id,
+                    name=training.name,
+                    config=parameters(training),
+                    resume="allow",
+                    reinit="create_new",
+                )
+            except self._wandb.Error as error:  # nobody has logged in, or the server is away
+                raise CannotTrack(f"Weights & Biases refused {training.id}: {plain(str(error))}") from error
+        return self._runs[training.id]

@@ -156,6 +156,8 @@ class FakeMlflow:
         return {}
 
     def _post_registered_models_create(self, given: Any) -> dict[str, Any]:
+        if len(given["name"]) > 256:
+            raise Refusal(400, "INVALID_PARAMETER_VALUE", "the name is too long")
         if given["name"] in self.models:
             raise Refusal(400, "RESOURCE_ALREADY_EXISTS")
         self.models[given["name"]] = []

@@ -4,6 +4,7 @@ Covers: app.tracking.following, app.tracking.mlflow, app.tracking.figures
 """
 
 import contextlib
+from typing import Any
 
 import httpx2
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from app.tracking.following import AGAIN_SECONDS, Copying
 from app.tracking.mlflow import MlflowTracker
 from app.tracking.tracker import CannotTrack, TrackerAway
+from tcsfeel.contract.rounds import ClientEvaluationOut
 from tests.tracking.servers import ID, FakeMlflow, Plane, ended, silent
 
 SERVER = "http://plane:8080/"
@@ -63,8 +65,9 @@ def test_a_command_that_starts_again_goes_on_without_doubles() -> None:
 
 @pytest.mark.parametrize("endpoint", ["runs/log-batch", "model-versions/create", "runs/create", "runs/update"])
 @pytest.mark.parametrize("calls_before", [0, 1, 2])
-def test_a_command_that_ends_between_two_writes_leaves_nothing_out_and_nothing_double(
-    endpoint: str, calls_before: int
+@pytest.mark.parametrize("same", [False, True], ids=["started again", "tried again"])
+def test_a_write_whose_answer_is_lost_leaves_nothing_out_and_nothing_double(
+    endpoint: str, calls_before: int, *, same: bool
 ) -> None:
     plane, mlflow = Plane(ended(1), ended(2), status="failed"), FakeMlflow()
     seen = 0
@@ -79,9 +82,10 @@ def test_a_command_that_ends_between_two_writes_leaves_nothing_out_and_nothing_d
         return httpx2.Response(status, json=found)
 
     tracker = MlflowTracker("http://mlflow", server=SERVER, transport=httpx2.MockTransport(answer))
+    again = Copying(plane, [tracker], tell=silent)
     with contextlib.suppress(TrackerAway):
-        Copying(plane, [tracker], tell=silent).catch_up()
-    copying(plane, mlflow).catch_up()
+        again.catch_up()
+    (again if same else copying(plane, mlflow)).catch_up()
     assert len(mlflow.runs) == 1
     assert [step for step, _ in mlflow.points("evaluation/accuracy")] == [1, 2]
     assert [[one["tags"][1]["value"] for one in versions] for versions in mlflow.models.values()] == [["1", "2"]]
@@ -108,6 +112,50 @@ def test_clients_of_a_larger_round_have_no_figures_of_their_own() -> None:
     copying(Plane(ended(1, clients=("a", "b"))), mlflow, most_clients=1).catch_up()
     assert mlflow.points("round/received") == [(1, 2.0)]
     assert not [name for _, name, *_ in mlflow.metrics if name.startswith("clients/")]
+
+
+def test_as_many_evaluations_as_clients_are_too_many_have_no_figures_of_their_own() -> None:
+    mlflow = FakeMlflow()
+    one: dict[str, Any] = dict.fromkeys(ClientEvaluationOut.model_fields)
+    copying(
+        Plane(ended(1, evaluations=[ClientEvaluationOut.model_construct(**one)] * 2)), mlflow, most_clients=1
+    ).catch_up()
+    assert mlflow.points("round/received") == [(1, 1.0)]
+    assert not [name for _, name, *_ in mlflow.metrics if name.startswith("clients/")]
+
+
+def test_clients_do_not_say_what_the_control_plane_knows_itself() -> None:
+    mlflow, (part,) = FakeMlflow(), ended(1).participations
+    part = part.model_copy(update={"metrics": {"received": 9.0, "seconds": 9.0}})
+    copying(Plane(ended(1, participations=[part])), mlflow).catch_up()
+    assert mlflow.points("clients/edge-1/training/received") == [(1, 1.0)]
+    assert mlflow.points("clients/edge-1/training/seconds") == [(1, 3.0)]
+
+
+def test_long_names_and_names_that_become_the_same_one_are_taken() -> None:
+    given = {"a:b": 1, "a_b": 2, "x" * 256: 3}
+    mlflow = FakeMlflow()
+    copying(Plane(ended(1), hyperparameters=given, name="n" * 256), mlflow).catch_up()
+    params = mlflow.runs["run-0"]["params"]
+    assert params["hyperparameters.a_b"] == "1"
+    assert params[f"hyperparameters.{'x' * 234}"] == "3"
+    assert [len(name) for name in mlflow.models] == [250]
+
+
+def test_an_address_that_is_no_servers_is_refused_and_its_password_is_told_nobody() -> None:
+    for url in ("sqlite:///mlflow.db", "file:./mlruns", "databricks", "http://[::bad"):
+        with pytest.raises(CannotTrack, match="MLFLOW_TRACKING_URI"):
+            MlflowTracker(url, server=SERVER)
+    asked: list[str] = []
+
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.headers["Authorization"])
+        return httpx2.Response(503)
+
+    tracker = MlflowTracker("http://me:hunter2@mlflow/x/", server=SERVER, transport=httpx2.MockTransport(refuse))
+    with pytest.raises(TrackerAway, match=r"^MLflow at http://mlflow/x answered"):
+        Copying(Plane(ended(1)), [tracker], tell=silent).catch_up()
+    assert asked == ["Basic bWU6aHVudGVyMg=="]
 
 
 def test_a_refusal_ends_the_command_and_says_what_was_refused() -> None:

@@ -3,6 +3,7 @@
 Covers: app.tracking.tensorboard, app.tracking.wandb
 """
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ class Writer:
 
     def add_text(self, name: str, text: str, step: int) -> None:
         assert "| goal.metric | accuracy |" in text
+        assert re.match(r"\| of (digits: MNIST/small|a\\\|b) \| \|\n", text)
         self.told.append((name, step))
 
     def add_scalar(self, name: str, value: float, step: int, *, walltime: float) -> None:
@@ -46,7 +48,7 @@ def test_event_files_hide_what_was_written_before_a_command_ended(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=Writer))
     Writer.told.clear()
-    plane = Plane(ended(1))
+    plane = Plane(ended(1), name="a|b")
     for number in (2, 3):
         tracker = TensorBoardTracker(tmp_path)
         Copying(plane, [tracker], tell=silent).catch_up()
@@ -56,6 +58,21 @@ def test_event_files_hide_what_was_written_before_a_command_ended(
         ("open", ID, 1), ("configuration", 0), (0.5, 1, 14.0), "flush", "close",
         ("open", ID, 2), (0.75, 2, 24.0), "flush", "close",
     ]  # fmt: skip
+
+
+def test_a_training_that_has_ended_keeps_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=Writer))
+    Writer.told.clear()
+    plane = Plane(ended(1), status="completed")
+    copying = Copying(plane, [TensorBoardTracker(tmp_path)], tell=silent)
+    copying.catch_up()
+    assert Writer.told[-1] == "close"
+    Writer.told.clear()
+    Copying(plane, [TensorBoardTracker(tmp_path)], tell=silent).catch_up()  # a command that is started again
+    assert Writer.told == []
+    plane.all[2] = ended(2)  # of a training that was extended
+    copying.catch_up()
+    assert Writer.told == [("open", ID, 2), (0.5, 2, 24.0), "flush", "close"]
 
 
 class Run:
@@ -76,13 +93,17 @@ class Run:
         self.finished += 1
 
 
+class LoggedOut(Exception):
+    """Stands in for the errors of the package."""
+
+
 def init(**options: Any) -> Run:
     assert (options["project"], options["resume"], options["config"]["goal.mode"]) == ("feel", "allow", "max")
     return Run.kept.setdefault(options["id"], Run())
 
 
 def test_a_run_of_weights_and_biases_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, Error=LoggedOut))
     Run.kept.clear()
     plane = Plane(ended(1), status="completed")
     for number in (2, 3):
@@ -92,6 +113,15 @@ def test_a_run_of_weights_and_biases_is_resumed(monkeypatch: pytest.MonkeyPatch)
         plane.all[number] = ended(number)
     (run,) = Run.kept.values()
     assert (run.steps, run.finished, run.summary["status"]) == ([1, 2], 2, "completed")
+
+
+def test_a_refusal_of_weights_and_biases_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> Run:
+        raise LoggedOut("api_key not configured")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=refuse, Error=LoggedOut))
+    with pytest.raises(CannotTrack, match=f"Weights & Biases refused {ID}: api_key not configured"):
+        Copying(Plane(ended(1)), [WandbTracker("feel")], tell=silent).catch_up()
 
 
 def test_a_package_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
