@@ -5,6 +5,7 @@ same trace, and nobody has to store the id.
 """
 
 import hashlib
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,6 +25,8 @@ from tcsfeel.text import LONGEST, plain
 
 PREFIX = "tcsfeel."
 """The beginning of the names of attributes."""
+LAST_SECONDS = 3.0
+"""For how long a server that ends begins exports of what is left."""
 _wanted: ContextVar[int | None] = ContextVar("the id of the next trace", default=None)
 
 
@@ -67,6 +70,7 @@ class RoundTraces(Traces):
             resource=Resource.create(about), sampler=ParentBased(self._sampler), id_generator=_Ids()
         )
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._exporter = exporter
         self._tracer = self._provider.get_tracer("tcsfeel", __version__)
         self._propagator = TraceContextTextMapPropagator()
 
@@ -78,13 +82,13 @@ class RoundTraces(Traces):
             span = self._tracer.start_span("round", context=Context(), attributes=about)
         finally:
             _wanted.reset(token)
-        with use_span(span, end_on_exit=True):
-            yield SpanStep(span)
+        with _during(span) as step:
+            yield step
 
     @contextmanager
     def step(self, name: str, **attributes: Attribute | None) -> Iterator[Step]:
-        with self._tracer.start_as_current_span(name, attributes=_named(attributes)) as span:
-            yield SpanStep(span)
+        with _during(self._tracer.start_span(name, attributes=_named(attributes))) as step:
+            yield step
 
     def headers(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
@@ -98,7 +102,25 @@ class RoundTraces(Traces):
         return {"trace_id": format_trace_id(wanted)}
 
     def close(self) -> None:
-        self._provider.shutdown()
+        """Export what is left, but begin nothing after `LAST_SECONDS`: a collector may be there and not answer."""
+        end = threading.Timer(LAST_SECONDS, self._exporter.shutdown)
+        end.start()
+        try:
+            self._provider.shutdown()
+        finally:
+            end.cancel()
+
+
+@contextmanager
+def _during(span: Span) -> Iterator[Step]:
+    """End a span with the block. An exception fails it by its text; OpenTelemetry would send its traceback, too."""
+    step = SpanStep(span)
+    with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield step
+        except Exception as error:
+            step.fail(f"{type(error).__name__}: {error}")
+            raise
 
 
 def _named(attributes: Mapping[str, Attribute | None]) -> dict[str, Attribute]:

@@ -6,16 +6,21 @@ Covers: app.traces, app.traces.spans, app.composition.tracing
 import ast
 import re
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_trace_id
 
 from app.composition.tracing import traces_of
 from app.settings import TraceSettings, WrongSetting
-from app.traces import Traces
+from app.traces import Traces, spans
 from app.traces.spans import RoundTraces, trace_id
+from tcsfeel.text import LONGEST
 from tests.api import running_api
 
 APP = Path(__file__).parent.parent.parent / "app"
@@ -41,6 +46,46 @@ def test_every_server_gives_a_round_the_same_trace_and_exports_the_same_share() 
     none.close()
     assert exporter.get_finished_spans() == ()
     assert none.exemplar("t", 1) is None
+
+
+def test_an_exception_is_told_in_one_bounded_line_without_its_traceback() -> None:
+    exporter = InMemorySpanExporter()
+    traces = RoundTraces(exporter, server="host")
+    with pytest.raises(ValueError, match="by an agent"), traces.round("t", 1), traces.step("training"):
+        raise ValueError("by an agent\x1b[2J\n" + "x" * 100_000)
+    traces.close()
+    for span in exporter.get_finished_spans():
+        assert span.status.description is not None
+        assert span.status.description.startswith("ValueError: by an agent")
+        assert span.status.description.isprintable()
+        assert len(span.status.description) <= LONGEST
+        assert span.events == ()
+
+
+def test_a_collector_that_does_not_answer_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(InMemorySpanExporter):
+        """Answers only when it is shut down."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.ended = threading.Event()
+            self.gave_up = False
+
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            self.gave_up |= self.ended.wait(20)
+            return super().export(spans)
+
+        def shutdown(self) -> None:
+            super().shutdown()
+            self.ended.set()
+
+    monkeypatch.setattr(spans, "LAST_SECONDS", 0.01)
+    traces = RoundTraces(exporter := Silent(), server="host")
+    with traces.round("t", 1):
+        pass
+    traces.close()
+    assert exporter.gave_up
+    assert exporter.get_finished_spans() == ()
 
 
 async def test_the_durations_of_rounds_lead_to_their_traces_where_the_caller_takes_that(
