@@ -30,9 +30,9 @@ class QuickConnection(Connection):
         return self._exchange is None and super().idle
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return the buffer for the next bytes. While an exchange is under way, it is small."""
+        """Return the buffer for the next bytes: small during an exchange, so that little is kept of later requests."""
         if self._exchange is not None:
-            return self.server_state.buffer[:HEAD_BYTES]
+            return self.server_state.buffer[: HEAD_BYTES - len(self._exchange.later)]
         return super().get_buffer(sizehint)
 
     def data_received(self, data: bytes) -> None:
@@ -40,7 +40,7 @@ class QuickConnection(Connection):
         exchange = self._exchange
         if exchange is not None:
             exchange.feed(data)
-            if exchange.later:
+            if len(exchange.later) >= HEAD_BYTES:  # until then, reading goes on, since it tells when the caller leaves
                 self.flow.pause_reading()
             return
         head = usual_head(data) if self._rests else None

@@ -97,7 +97,7 @@ class Exchange:
         elif self._told and not self.disconnected and not self.response_complete:
             self.message_event.clear()
             await self.message_event.wait()
-        if self.disconnected or self.response_complete or self._told:
+        if self.disconnected or self.response_complete or self._told or self.unread:
             return _GONE
         self._told = True
         return {"type": "http.request", "body": self._body, "more_body": False}

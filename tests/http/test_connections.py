@@ -10,6 +10,7 @@ import pytest
 
 from app.http.connections import QuickConnection
 from app.http.exchanges import Exchange
+from tcsfeel.inbound.parsing import HEAD_BYTES
 from tests.tcsfeel.inbound import sockets
 from tests.tcsfeel.inbound.sockets import calling, echo, served, until
 from tests.tcsfeel.inbound.test_connection import *  # noqa: F403  (the same tests for this protocol)
@@ -131,7 +132,8 @@ async def test_an_application_that_fails_is_answered_for() -> None:
         assert (status, b"connection: close" in head) == (500, True)
 
 
-async def test_the_application_hears_that_the_caller_is_gone() -> None:
+@pytest.mark.parametrize("later", [b"", POST % 0], ids=["alone", "with another request behind it"])
+async def test_the_application_hears_that_the_caller_is_gone(later: bytes) -> None:
     gone = asyncio.Event()
 
     async def app(_scope: Any, receive: Any, _send: Any) -> None:
@@ -141,9 +143,41 @@ async def test_the_application_hears_that_the_caller_is_gone() -> None:
 
     async with served(app) as one:
         async with calling(one.port) as caller:
-            await caller.send(POST % 1 + b"x")
+            await caller.send(POST % 1 + b"x" + later)
             await asyncio.sleep(0.01)
         await asyncio.wait_for(gone.wait(), 5)
+
+
+async def test_requests_behind_one_that_takes_long_are_held_within_a_bound() -> None:
+    go_on = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await go_on.wait()
+        await echo(scope, receive, send)
+
+    request = POST % 1 + b"x"
+    count = 2 * HEAD_BYTES // len(request)
+    async with served(app) as one, calling(one.port) as caller:
+        await caller.send(request * count)
+        await until(lambda: bool(one.arrivals.connections))
+        connection: Any = next(iter(one.arrivals.connections))
+        await until(lambda: not connection.transport.is_reading())
+        assert len(connection.cycle.later) <= HEAD_BYTES
+        go_on.set()
+        await answers(caller, count)
+
+
+async def test_a_body_that_stops_after_the_answer_has_begun_is_not_taken_for_whole() -> None:
+    heard: list[str] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        heard.append((await receive())["type"])
+
+    async with served(app, grace_seconds=sockets.SHORT) as one, calling(one.port) as caller:
+        await caller.send(POST % 9 + b"part")
+        await until(lambda: bool(heard))
+    assert heard == ["http.disconnect"]
 
 
 async def test_a_caller_whose_call_is_answered_keeps_its_place() -> None:
