@@ -1,4 +1,8 @@
-"""Store what relays have measured of links: one row for each pair of clients."""
+"""Store what relays have measured of links: one row for each pair of clients.
+
+Rows are locked in the order of `LinkRepository.all`: two transactions that wait for each other's rows would be a
+deadlock.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
@@ -13,6 +17,7 @@ from app.store.tables import links
 
 _THIS = (links.c.source == bindparam("one")) & (links.c.target == bindparam("other"))
 _COLUMNS = links.c.source, links.c.target, links.c.measured, links.c.measurements, links.c.measured_at, links.c.claimed
+_ORDER = links.c.source, links.c.target
 _CLAIM = update(links).where(_THIS).values(claimed=bindparam("cost"))
 _MEASURE = (
     update(links)
@@ -32,7 +37,7 @@ class LinkRepository:
 
     async def all(self) -> list[MeasuredLink]:
         """Read all links, in the order of their clients' ids."""
-        rows = await self._connection.execute(select(*_COLUMNS).order_by(links.c.source, links.c.target))
+        rows = await self._connection.execute(select(*_COLUMNS).order_by(*_ORDER))
         return [_link_of(row) for row in rows]
 
     async def observe(self, relay: str, costs: Mapping[str, float], now: float) -> None:
@@ -59,11 +64,9 @@ class LinkRepository:
             rows = [{"one": one, "other": other, "cost": cost} for (one, other), cost in costs.items()]
             await self._connection.execute(_CLAIM, rows)
 
-    async def claim_anew(self, pairs: Collection[Pair] | None = None) -> None:
-        """Take the costs of the matrix for claimed ones again, of these links or of all."""
-        if pairs is None:
-            await self._connection.execute(update(links).values(claimed=None))
-        elif pairs:
+    async def claim_anew(self, pairs: Collection[Pair]) -> None:
+        """Take the costs of the matrix for claimed ones again."""
+        if pairs:
             rows = [{"one": one, "other": other, "cost": None} for one, other in pairs]
             await self._connection.execute(_CLAIM, rows)
 
@@ -77,7 +80,7 @@ class LinkRepository:
         if not pairs:
             return []
         these = or_(*(and_(links.c.source == one, links.c.target == other) for one, other in pairs))
-        rows = await self._connection.execute(select(*_COLUMNS).where(these).with_for_update())
+        rows = await self._connection.execute(select(*_COLUMNS).where(these).order_by(*_ORDER).with_for_update())
         return [_link_of(row) for row in rows]
 
 

@@ -71,14 +71,13 @@ class ConnectivityMatrix:
         value = await in_thread("matrices", build, known)
         async with self._db.begin() as tx:
             await tx.connectivity.lock()
-            await tx.links.claim_anew()
             version = await self._store(tx, value)
+            await tx.links.claim_anew([link.pair for link in await tx.links.all()])
         self._latest.keep(replace(value, version=version))
         return version
 
     async def change(self, edges: Iterable[Edge]) -> int:
         """Set or remove some links, as a new version; they may be asked for again. Raises `InvalidConnectivity`."""
-        edges = list(edges)
         while True:
             async with self._db.read() as tx:
                 known = frozenset(await tx.clients.ids())
@@ -88,8 +87,9 @@ class ConnectivityMatrix:
                 await tx.connectivity.lock()
                 if await tx.connectivity.latest_version() != before.version:  # another writer was faster: try again
                     continue
-                await tx.links.claim_anew([pair_of(edge.source, edge.target) for edge in edges])
                 version = await self._store(tx, value)
+                if links := await tx.links.all():
+                    await tx.links.claim_anew(await in_thread("matrices", _among, links, edges))
             self._latest.keep(replace(value, version=version))
             return version
 
@@ -115,9 +115,9 @@ class ConnectivityMatrix:
             await tx.connectivity.lock()
             if await tx.connectivity.latest_version() != before.version:  # the next tick looks at that one
                 return
+            version = await self._store(tx, value) if edges else before.version
             await tx.links.claim(changes.claimed)
             await tx.links.forget(changes.forgotten, max(link.measured_at for link in links))
-            version = await self._store(tx, value) if edges else before.version
         self._latest.keep(replace(value, version=version))
         log.info("the matrix follows what relays have measured", version=version, links=len(edges))
 
@@ -132,6 +132,15 @@ class ConnectivityMatrix:
         version = await tx.connectivity.add(value, self._clock.now())
         await tx.events.append(ConnectivityReplaced(version=version, clients=len(value.client_ids)))
         return version
+
+
+def _among(links: Iterable[MeasuredLink], edges: Iterable[Edge]) -> list[Pair]:
+    """Return which of the links are set or removed. There can be millions of edges, which are not kept."""
+    measured = dict.fromkeys((link.pair for link in links), False)
+    for edge in edges:
+        if (pair := pair_of(edge.source, edge.target)) in measured:
+            measured[pair] = True
+    return [pair for pair, changed in measured.items() if changed]
 
 
 def _costs(connectivity: Connectivity, links: Iterable[MeasuredLink]) -> dict[Pair, float]:

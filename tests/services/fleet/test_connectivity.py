@@ -1,7 +1,9 @@
 """The newest matrix is in memory once it has been written or read here, until somebody else writes another."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
+from threading import get_ident
 
 import pytest
 
@@ -138,6 +140,28 @@ async def test_the_matrix_follows_what_relays_have_measured(db: Database) -> Non
     await ours.tick()
     assert [link.claimed for link in await ours.measured()] == [2.0, 0.5]
     assert next(iter((await ours.latest()).edges())) == Edge("a", "b", 1.0)
+
+
+class Long:
+    """Links of a long body, which are parsed in each iteration."""
+
+    def __init__(self) -> None:
+        self.threads = set[int]()
+
+    def __iter__(self) -> Iterator[Edge]:
+        self.threads.add(get_ident())
+        yield from (Edge("b", "a", 2.0), Edge("a", "c", 1.0))
+
+
+async def test_links_to_change_are_read_in_a_thread_and_only_measured_ones_are_claimed_anew(sqlite: Database) -> None:
+    ours, edges = matrix(sqlite), Long()
+    async with sqlite.begin() as tx:
+        await tx.clients.add([client("a"), client("b"), client("c")])
+        await tx.links.observe("b", {"a": 1.0, "c": 1.0}, SystemClock().now())
+        await tx.links.claim({("a", "b"): 0.5, ("b", "c"): 0.5})
+    await ours.change(edges)
+    assert [(link.pair, link.claimed) for link in await ours.measured()] == [(("a", "b"), None), (("b", "c"), 0.5)]
+    assert get_ident() not in edges.threads
 
 
 async def test_the_matrix_has_the_claimed_costs_again_once_measurements_are_old(sqlite: Database) -> None:
