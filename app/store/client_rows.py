@@ -5,8 +5,9 @@ documents of a row are read as the texts that are stored, and a text that was me
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import lru_cache
+from functools import lru_cache, wraps
 from operator import attrgetter
 from typing import Any
 
@@ -17,12 +18,13 @@ from app.domain.breaker import Breaker
 from app.domain.clients import Client, Measured, Profile
 from app.domain.failures import Failure, Failures
 from app.domain.identity import Identity
-from app.store.documents import value_of
+from app.store.documents import Value, value_of
 from app.store.shallow import reader
 from app.store.tables import clients
 from tcsfeel.selection.distributions import Packer, plain
 
-_REMEMBERED = 1 << 14  # texts of each kind, of some hundred bytes each
+_REMEMBERED = 1 << 14  # texts of each kind
+_SHORT = 1024  # characters of a text to remember: with reasons and tags, longer ones could take gigabytes
 
 _NO_FAILURES, _NO_IDENTITY = Failures(), Identity()
 _IDENTITY = TypeAdapter(Identity)
@@ -81,7 +83,7 @@ def _written_identity(identity: Identity) -> dict[str, Any]:
 def client_of(row: Row[Any], packer: Packer | None = None) -> Client:
     """Make a client of a row of `COLUMNS`, of which the labels may be empty."""
     labels = row.data_distribution
-    profile = _profile_of(labels is None, row.tags, *_simple_values(row))
+    profile = _profile_of(row.tags, labels is None, *_simple_values(row))
     if labels:
         profile = replace(profile, data_distribution=labels if packer is None else packer.packed(labels))
     return Client(
@@ -98,19 +100,30 @@ _plain_values = attrgetter(*_PLAIN)
 _simple_values = attrgetter(*_SIMPLE)
 
 
-@lru_cache(_REMEMBERED)
-def _profile_of(says_nothing: bool, tags: str, *values: Any) -> Profile:
+def _remembering(read: Callable[..., Value]) -> Callable[..., Value]:
+    """Let a function, whose first argument is a text, remember what it has returned for short ones."""
+    remembering = lru_cache(_REMEMBERED)(read)
+
+    @wraps(read)
+    def found(text: str, *others: Any) -> Value:
+        return (remembering if len(text) <= _SHORT else read)(text, *others)
+
+    return found
+
+
+@_remembering
+def _profile_of(tags: str, says_nothing: bool, *values: Any) -> Profile:
     """Make a profile without labels, of a client that `says_nothing` of them, or whose labels were not read."""
     labels: list[float] | None = None if says_nothing else []
     return Profile(tags=json.loads(tags), data_distribution=labels, **dict(zip(_SIMPLE, values, strict=True)))
 
 
-@lru_cache(_REMEMBERED)
+@_remembering
 def _measured_of(text: str) -> Measured:
     return value_of(Measured, json.loads(text))
 
 
-@lru_cache(_REMEMBERED)
+@_remembering
 def _breaker_of(text: str) -> Breaker:
     breaker = json.loads(text)
     breaker["outcomes"] = tuple(breaker["outcomes"])
@@ -118,11 +131,11 @@ def _breaker_of(text: str) -> Breaker:
     return value_of(Breaker, breaker)
 
 
-@lru_cache(_REMEMBERED)
+@_remembering
 def _failures_of(text: str) -> Failures:
     return _FAILURES.validate_json(text)
 
 
-@lru_cache(_REMEMBERED)
+@_remembering
 def _identity_of(text: str) -> Identity:
     return _IDENTITY.validate_json(text)

@@ -36,7 +36,7 @@ FULL = Client(
     ),
     status="suspect",
     measured=Measured(reliability=0.0, train_seconds=1.5, bandwidth=2.0, latency=0.0, last_update_quality=1.0,
-        no_held_out_data_at=NOW),
+        no_held_out_data_at=NOW, relaying=0.75),
     breaker=Breaker(
         state="half_open", consecutive_failures=3, outcomes=("ok", "slow", "failed"), openings=2, opened_at=NOW,
         retry_at=NOW + 0.1, probe_at=NOW + 0.15, probe_until=NOW + 0.2, last_failure_at=NOW - 1e-3,
@@ -287,3 +287,17 @@ async def test_others_have_their_turn_while_many_clients_are_read(db: Database) 
         found = await tx.clients.all()
     assert len(found) == 20
     assert counted.number >= 12  # one after each of those with 200 kB
+
+
+async def test_only_short_texts_of_clients_are_remembered(db: Database) -> None:
+    one, other = client("a"), client("b")
+    long_tags = {str(number): "x" * 256 for number in range(5)}
+    tags = one, replace(other, profile=replace(other.profile, tags=long_tags))
+    async with db.begin() as tx:
+        await tx.clients.add(tags)
+    async with db.read() as tx:
+        short, long = [(await tx.clients.get(name)).profile for name in "ab"]
+        assert (await tx.clients.get("a")).profile is short
+        again = (await tx.clients.get("b")).profile
+    assert again == long
+    assert again is not long
