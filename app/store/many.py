@@ -56,6 +56,6 @@ class ManyRows:
             self._compiled[dialect.name] = compiled = _Compiled.of(self._statement, self._names, dialect)
         try:
             parameters = [compiled.parameters(row) for row in rows]
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise StatementError(str(error), compiled.text, None, error) from error
         await connection.exec_driver_sql(compiled.text, parameters)

@@ -40,7 +40,11 @@ async def test_rows_are_added_and_changed_with_the_types_of_their_columns(db: Da
     assert {name: getattr(found["b"], name) for name in changed} == {**changed, "reason": "no data"}
 
 
-@pytest.mark.parametrize("wrong", [{"loss": float("nan")}, {"metrics": {"rmse": float("inf")}}], ids=["loss", "json"])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"loss": float("nan")}, {"loss": 10**400}, {"metrics": {"rmse": float("inf")}}],
+    ids=["loss", "large", "json"],
+)
 async def test_a_value_that_cannot_be_stored_is_refused(db: Database, wrong: dict[str, Any]) -> None:
     whole: dict[str, Any] = {"status": "failed", "metrics": {}, "loss": None, "reason": None, "evidence": None}
     with pytest.raises(StatementError) as refused:
