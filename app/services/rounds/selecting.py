@@ -20,7 +20,7 @@ from app.services.rounds.known import Known
 from app.services.rounds.ledger import PlanOvertaken, RoundLedger
 from app.services.rounds.open_tasks import OpenTasks
 from app.services.rounds.past import PastRounds
-from app.services.rounds.planning import NO_SELECTION, Planner
+from app.services.rounds.planning import FEW, NO_SELECTION, Planner
 from app.services.rounds.waiting import ClientWait
 from app.services.tasks.answers import AgentFailed
 from app.store.database import Database
@@ -83,7 +83,7 @@ class Selecting:
             size = await self._bytes_to_send(lease, training, model)
             while True:
                 fleet, selection = await self.plan(training, round_, size, lease=lease)
-                epochs = _epochs(training.config, size, fleet, selection)
+                epochs = await _epochs(training.config, size, fleet, selection)
                 with contextlib.suppress(PlanOvertaken):
                     return await self._ledger.planned(lease, round_, model, selection, fleet, epochs)
         except NotEnoughClients:
@@ -142,11 +142,15 @@ class Selecting:
         return fleet, replace(selection, plan=sound(selection.plan, known_clients, training.config))
 
 
-def _epochs(config: TrainingConfig, model_bytes: int, fleet: Fleet, selection: Selection) -> dict[str, int]:
+async def _epochs(config: TrainingConfig, model_bytes: int, fleet: Fleet, selection: Selection) -> dict[str, int]:
     """Return the `planned_epochs` of a training's selection; none if all clients do all of their work."""
     if config.round_policy.local_work == "full" or not selection.selected:
         return {}
     policy = selection_policy(config, model_bytes)
-    elastic = frozenset(client.id for client in fleet.offered if client.profile.elastic)
-    seen = Candidates.of(fleet.candidates({}, {}))
-    return planned_epochs(selection.plan, seen, fleet.connectivity, policy, elastic)
+
+    def plan() -> dict[str, int]:
+        elastic = frozenset(client.id for client in fleet.offered if client.profile.elastic)
+        seen = Candidates.of(fleet.candidates({}, {}))
+        return planned_epochs(selection.plan, seen, fleet.connectivity, policy, elastic)
+
+    return plan() if len(fleet.offered) <= FEW else await in_thread("administration", plan)

@@ -55,7 +55,10 @@ async def test_a_slow_client_is_told_fewer_epochs_and_measured_as_if_it_had_done
         assert seen == pytest.approx(20.0 + 0.3 * (SECONDS * 5 / 2 - 20.0), rel=0.1)
 
 
-async def test_each_client_below_a_relay_has_its_own_epochs(database_url: str, tmp_path: Path) -> None:
+async def test_each_client_below_a_relay_has_its_own_epochs_planned_in_a_thread_if_there_are_many(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.services.rounds.selecting.FEW", 3)
     trainers = four()
     async with relayed(tmp_path, database_url, trainers, TREE) as (running, _):
         await measured(running, {"r": 20.0, "a": 4.0, "b": 6.0, "c": 8.0})
