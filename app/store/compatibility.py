@@ -10,9 +10,11 @@ from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String
+from sqlalchemy import BigInteger, Column, Connection, ForeignKeyConstraint, Integer, MetaData, String, Table
 from sqlalchemy.types import TypeEngine
 
+LET_GO = {"CASCADE", "SET NULL"}
+"""Rules of foreign keys by which rows of an unknown table do not keep those to which they belong."""
 RETIRED = "retired"
 """The key in `Column.info` of a column that this version neither reads nor writes, so that a later one may drop it."""
 
@@ -23,7 +25,8 @@ def obstacles(connection: Connection, known: MetaData) -> list[str]:
     The list is empty if the schema is the program's own, or one to which others have only added.
     """
     context = MigrationContext.configure(connection, opts={"compare_type": True})
-    return sorted({text for difference in _each(compare_metadata(context, known)) for text in _obstacle(*difference)})
+    differences = _each(compare_metadata(context, known))
+    return sorted({text for difference in differences for text in _obstacle(known, *difference)})
 
 
 def _each(differences: list[Any]) -> Iterator[tuple[Any, ...]]:
@@ -35,11 +38,13 @@ def _each(differences: list[Any]) -> Iterator[tuple[Any, ...]]:
             yield difference
 
 
-def _obstacle(kind: str, *what: Any) -> Iterator[str]:
+def _obstacle(known: MetaData, kind: str, *what: Any) -> Iterator[str]:
     """Yield the obstacle in a difference. ``add`` is what the database lacks, ``remove`` what it has in addition."""
     match kind, *what:
         case "add_table", table:
             yield f"lacks the table {table.name}"
+        case "remove_table", table:
+            yield from _held(known, table)
         case "add_column", _, table, column if not column.info.get(RETIRED):
             yield f"lacks {table}.{column.name}"
         case "remove_column", _, table, column if _wants_a_value(column):
@@ -52,8 +57,21 @@ def _obstacle(kind: str, *what: Any) -> Iterator[str]:
             yield _of_rule(kind, constraint.table.name, constraint.columns.keys())
         case (("add_index" | "remove_index"), index) if index.unique:
             yield _of_rule(kind, index.table.name, index.columns.keys())
-        case "remove_fk", key:
-            yield f"ties {key.parent.name}.{', '.join(key.column_keys)} to other rows"
+        case (("add_fk" | "remove_fk"), key):
+            yield _of_key(kind, key)
+
+
+def _of_key(kind: str, key: ForeignKeyConstraint) -> str:
+    if kind == "add_fk":
+        return f"does not delete rows of {key.table.name} with those of {key.referred_table.name}"
+    return f"ties {key.table.name}.{', '.join(key.column_keys)} to other rows"
+
+
+def _held(known: MetaData, table: Table) -> Iterator[str]:
+    """Yield what rows of a table that this version does not know keep it from deleting."""
+    for key in table.foreign_key_constraints:
+        if key.referred_table.name in known.tables and key.ondelete not in LET_GO:
+            yield f"has {table.name}, which keeps rows of {key.referred_table.name} from being deleted"
 
 
 def _of_rule(kind: str, table: str, columns: list[str]) -> str:

@@ -8,7 +8,7 @@ NEWER = "9999"
 ADDITIONS = (
     "ALTER TABLE clients ADD COLUMN newer INTEGER NOT NULL DEFAULT 7",
     "ALTER TABLE trainings ADD COLUMN newer VARCHAR(16)",
-    "CREATE TABLE newer (id INTEGER PRIMARY KEY, training_id VARCHAR(64) REFERENCES trainings (id))",
+    "CREATE TABLE newer (training VARCHAR(64), FOREIGN KEY(training) REFERENCES trainings (id) ON DELETE CASCADE)",
     "CREATE INDEX ix_rounds_newer ON rounds (model)",
 )
 

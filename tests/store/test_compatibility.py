@@ -7,7 +7,7 @@ from typing import Any
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Integer, MetaData, String, Table, Text
 
 from app.store import migrations
 from app.store.compatibility import RETIRED, obstacles
@@ -71,6 +71,12 @@ def test_columns_are_retired_for_one_release_before_they_are_dropped() -> None:
 KNOWN = MetaData()
 Table("others", KNOWN, Column("id", Integer, primary_key=True))
 Table(
+    "parts",
+    KNOWN,
+    Column("id", Integer, primary_key=True),
+    Column("thing", Integer, ForeignKey("things.id", ondelete="CASCADE", name="fk_parts")),
+)
+Table(
     "things",
     KNOWN,
     Column("id", Integer, primary_key=True),
@@ -114,6 +120,45 @@ IN_THE_WAY: list[tuple[tuple[Any, ...], str]] = [
     (("create_index", "ix_more", ["size"], {"unique": True}), "wants size of things unique"),
     (("create_foreign_key", "fk_more", "others", ["other"], ["id"]), "ties things.other to other rows"),
 ]
+
+
+def tied(connection: Connection, rule: str | None) -> list[str]:
+    """Add tables whose rows belong to those of others, by this rule for deletions, and say what is in the way."""
+    KNOWN.create_all(connection)
+    newer = MetaData()
+    newer.reflect(connection, only=["things"])
+    Table("own", newer, Column("id", Integer, primary_key=True))
+    Table("of_own", newer, Column("id", Integer, primary_key=True), Column("own", Integer, ForeignKey("own.id")))
+    Table("newer", newer, Column("thing", Integer, ForeignKey("things.id", ondelete=rule), primary_key=True))
+    newer.create_all(connection)
+    found = obstacles(connection, KNOWN)
+    for name in ("newer", "of_own", "own"):
+        newer.tables[name].drop(connection)
+    KNOWN.drop_all(connection)
+    return found
+
+
+def loosened(connection: Connection) -> list[str]:
+    """Let rows stay when those go to which they belong, and say what is in the way."""
+    KNOWN.create_all(connection)
+    with Operations(MigrationContext.configure(connection)).batch_alter_table("parts") as batch:
+        batch.drop_constraint("fk_parts", type_="foreignkey")
+    found = obstacles(connection, KNOWN)
+    KNOWN.drop_all(connection)
+    return found
+
+
+async def test_rows_that_an_older_program_deletes_may_go_with_all_that_belongs_to_them(blank_database_url: str) -> None:
+    db = Database(blank_database_url, foreign_keys=False)
+    async with db.begin() as tx:
+        for rule, expected in (
+            ("CASCADE", []),
+            ("SET NULL", []),
+            (None, ["has newer, which keeps rows of things from being deleted"]),
+        ):
+            assert await tx.connection.run_sync(tied, rule) == expected
+        assert await tx.connection.run_sync(loosened) == ["does not delete rows of parts with those of things"]
+    await db.dispose()
 
 
 async def test_additions_are_in_nobodys_way(blank_database_url: str) -> None:
