@@ -112,7 +112,7 @@ class Phase:
 
         It is not compressed, its header is short, and it is in memory, or it is a full update of not much more than
         1 MB that was written just now. An update is also compared with the model, tensor by tensor, so the model must
-        not be larger. A small answer to a large model is expanded first, or is wrong.
+        not be larger, nor have more tensors. A small answer to a large model is expanded first, or is wrong.
         """
         place, name = self.place(client.id), came.file.sha256
         if came.coding != IDENTITY:
@@ -162,9 +162,9 @@ class Phase:
 
 
 def _has_at_most(size: int, model: Packed) -> bool:
-    """Tell whether an update to the model, in full and with its header, has at most so many bytes."""
-    block = len(model.block)
-    return block <= size and block + len(model.entries) <= size
+    """Tell whether an update to the model has at most so many bytes, and as few tensors as a short header names."""
+    block, entries = len(model.block), len(model.entries)
+    return entries <= SHORT_HEADER_BYTES and block + entries <= size
 
 
 def _is_soon_parsed(file: memoryview) -> bool:

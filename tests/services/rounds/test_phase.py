@@ -117,6 +117,7 @@ def test_a_full_update_of_a_megabyte_is_soon_checked_if_nothing_is_made_of_it(tm
     assert not encoded.is_soon_checked(labelled, came), "it may be expanded"
     assert not replace(full, present=model).is_soon_checked(labelled, came), "it is moved to another model"
     assert not replace(full, model=pack({"w": np.zeros(BLOCK_BYTES, np.int8)})).is_soon_checked(labelled, came)
+    assert not replace(full, model=MANY).is_soon_checked(labelled, came), "its tensors are compared one by one"
 
 
 LARGE = pack({"w": np.zeros(SMALL_BYTES, np.int8)})
