@@ -1,11 +1,12 @@
 """The endpoints for operators and monitoring: whether the server is up and ready, and its metrics."""
 
 import asyncio
+from collections.abc import Callable
 
 from fastapi import APIRouter, Depends, Request, Response, status
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from app.http.answers import ready
 from app.http.deps import AppSystem
@@ -15,6 +16,7 @@ from app.services.readiness import readiness
 from app.threads import in_thread
 from tcsfeel.contract.operations import Health, Ready
 
+OPENMETRICS = "application/openmetrics-text"
 router = APIRouter(tags=["operations"], responses=responses(429))
 
 
@@ -46,8 +48,8 @@ async def metrics(system: AppSystem, request: Request) -> Response:
     which leads from the durations of rounds to their traces.
     """
     await asyncio.gather(system.census.take(), system.survey.take())
-    if system.traces.exports:
-        write, kind = choose_encoder(request.headers.get("Accept", ""))
-        return Response(await in_thread("administration", write, system.metrics.registry), media_type=kind)
-    body = await in_thread("administration", generate_latest, system.metrics.registry)
-    return Response(body, media_type=CONTENT_TYPE_LATEST)
+    write: Callable[[CollectorRegistry], bytes] = generate_latest
+    kind = CONTENT_TYPE_LATEST
+    if system.traces.exports and OPENMETRICS in request.headers.get("Accept", "").lower():
+        write, kind = openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
+    return Response(await in_thread("administration", write, system.metrics.registry), media_type=kind)

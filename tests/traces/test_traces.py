@@ -97,11 +97,13 @@ async def test_the_durations_of_rounds_lead_to_their_traces_where_the_caller_tak
         metrics.round_duration.labels("completed").observe(2.0, metrics.exemplar_of("t", 1))
         took = await api.http.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
         plain = await api.http.get("/metrics")
+        odd = await api.http.get("/metrics", headers={"Accept": "application/openmetrics-text; version=x, text/plain"})
     wanted = f'le="2.5",outcome="completed"}} 1.0 # {{trace_id="{format_trace_id(trace_id("t", 1))}"}} 2.0'
     assert wanted in took.text
     assert took.headers["Content-Type"].startswith("application/openmetrics-text")
     assert "trace_id" not in plain.text
     assert plain.headers["Content-Type"].startswith("text/plain")
+    assert (odd.status_code, odd.headers["Content-Type"]) == (200, took.headers["Content-Type"])
 
 
 def test_a_server_without_an_endpoint_traces_nothing() -> None:
