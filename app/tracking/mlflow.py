@@ -179,11 +179,14 @@ class MlflowTracker:
         given: dict[str, Any] = {"params": body} if method == "GET" else {"json": body}
         try:
             answer = self._http.request(method, path, **given)
-            found = answer.json() if answer.content else {}
         except httpx2.TransportError as error:
             raise TrackerAway(f"MLflow at {self._url} does not answer: {plain(str(error))}") from error
+        try:
+            found = answer.json() if answer.content else {}
         except ValueError as error:
-            raise CannotTrack(f"{self._url} is no MLflow server: {path} is answered without JSON") from error
+            if answer.is_success:
+                raise CannotTrack(f"{self._url} is no MLflow server: {path} is answered without JSON") from error
+            found = {}  # an error of a proxy, or of MLflow's log-in
         if answer.is_success and isinstance(found, dict):
             return found
         if answer.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR or answer.status_code == _TOO_MANY:

@@ -170,6 +170,21 @@ def test_a_refusal_ends_the_command_and_says_what_was_refused() -> None:
         Copying(Plane(ended(1)), [tracker], tell=silent).catch_up()
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "reason"),
+    [
+        (502, TrackerAway, "answered experiments/get-by-name with 502"),
+        (401, CannotTrack, "refused experiments/get-by-name with 401"),
+    ],
+)
+def test_an_error_without_json_is_told_by_its_status(status: int, error: type[Exception], reason: str) -> None:
+    page = httpx2.MockTransport(lambda _: httpx2.Response(status, text="<html>of a proxy"))
+    with pytest.raises(error, match=reason):
+        Copying(
+            Plane(ended(1)), [MlflowTracker("http://mlflow", server=SERVER, transport=page)], tell=silent
+        ).catch_up()
+
+
 def test_nothing_is_written_of_a_training_that_was_not_started_or_whose_id_is_unsafe() -> None:
     mlflow = FakeMlflow()
     copying(Plane(status="created"), mlflow).catch_up()
