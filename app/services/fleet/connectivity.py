@@ -107,9 +107,9 @@ class ConnectivityMatrix:
             before = await self._latest.get(tx)
         now = self._clock.now()
         changes = fed(links, await in_thread("matrices", _costs, before, links), now)
-        if not any(changes):
-            return
         edges = [Edge(one, other, cost) for (one, other), cost in changes.costs.items() if {one, other} <= known]
+        if not (edges or changes.claimed or changes.forgotten):
+            return
         value = await in_thread("matrices", _changed, before, edges, known) if edges else before
         async with self._db.begin() as tx:
             await tx.connectivity.lock()
@@ -119,7 +119,8 @@ class ConnectivityMatrix:
             await tx.links.claim(changes.claimed)
             await tx.links.forget(changes.forgotten, max(link.measured_at for link in links))
         self._latest.keep(replace(value, version=version))
-        log.info("the matrix follows what relays have measured", version=version, links=len(edges))
+        if edges:
+            log.info("the matrix follows what relays have measured", version=version, links=len(edges))
 
     async def topology(self) -> TopologyStats:
         """Statistics over the registered clients and their links."""

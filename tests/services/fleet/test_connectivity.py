@@ -165,6 +165,19 @@ async def test_links_to_change_are_read_in_a_thread_and_only_measured_ones_are_c
     assert get_ident() not in edges.threads
 
 
+async def test_nothing_is_written_for_links_of_removed_clients(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = matrix(sqlite)
+    await ours.replace(lambda _: Connectivity.from_edges("ab", [Edge("a", "b", 0.5)]))
+    async with sqlite.begin() as tx:
+        await tx.links.observe("a", {"b": 1.0}, SystemClock().now())
+        await tx.links.claim({("a", "b"): 0.5})
+    monkeypatch.setattr(sqlite, "begin", None)
+    await ours.tick()
+    assert list((await ours.latest()).edges()) == [Edge("a", "b", 0.5)]
+
+
 async def test_the_matrix_has_the_claimed_costs_again_once_measurements_are_old(sqlite: Database) -> None:
     ours = matrix(sqlite)
     async with sqlite.begin() as tx:
