@@ -35,7 +35,8 @@ def elastic_epochs(epochs: int, transfers: Floats, fits: Floats) -> npt.NDArray[
         fits: (K,) the seconds in which each client trains for all epochs.
     """
     left = np.median(transfers + fits) - transfers
-    shares = np.divide(left, fits, out=np.ones_like(fits), where=fits > 0)
+    with np.errstate(over="ignore"):  # of a client that claims to train in next to no time
+        shares = np.divide(left, fits, out=np.ones_like(fits), where=fits > 0)
     return np.clip(np.floor(epochs * np.minimum(shares, 1.0) + ROUNDING), 1, epochs).astype(np.intp)
 
 

@@ -28,6 +28,7 @@ def test_the_slower_half_does_what_fits_into_the_median_time() -> None:
     assert epochs(10, [0.0] * 3, [1.0] * 3) == [10] * 3, "all are as fast"
     assert epochs(3, [0.0, 1.0, 1e9], [0.0, 0.0, 1e9]) == [3, 3, 1]
     assert epochs(1, [1.0], [2.0]) == [1]
+    assert epochs(5, [1.0, 1.0, 1.0], [5e-324, 1.0, 9.0]) == [5, 5, 1], "whatever a client says of its time"
 
 
 def client(name: str, seconds: float | None = None) -> Candidate:
