@@ -212,8 +212,12 @@ def _tags(entity: Mapping[str, Any]) -> dict[str, str]:
 
 def _name(name: str) -> str:
     """Return the name of a figure as MLflow takes it: short, no other characters, no path that means another one."""
-    parts = _NOT_IN_NAMES.sub("_", name)[:LONGEST_NAME].split("/")
-    return "/".join("_" if part.strip(".") == "" else part for part in parts)
+    return _in_place(_in_place(_NOT_IN_NAMES.sub("_", name))[: LONGEST_NAME - 1])  # the cut may leave an empty part
+
+
+def _in_place(name: str) -> str:
+    """Put ``_`` in the place of each part of a path that would lead elsewhere."""
+    return "/".join("_" if part.strip(".") == "" else part for part in name.split("/"))
 
 
 def _called(url: str) -> str:

@@ -133,12 +133,12 @@ def test_clients_do_not_say_what_the_control_plane_knows_itself() -> None:
 
 
 def test_long_names_and_names_that_become_the_same_one_are_taken() -> None:
-    given = {"a:b": 1, "a_b": 2, "x" * 256: 3}
+    given = {"a:b": 1, "a_b": 2, "x" * 256: 3, "a/" * 128: 4, "b" + "/" * 200: 5}
     mlflow = FakeMlflow()
     copying(Plane(ended(1), hyperparameters=given, name="n" * 256), mlflow).catch_up()
     params = mlflow.runs["run-0"]["params"]
     assert params["hyperparameters.a_b"] == "1"
-    assert params[f"hyperparameters.{'x' * 234}"] == "3"
+    assert {"1", "3", "4", "5"} <= set(params.values())
     assert [len(name) for name in mlflow.models] == [250]
 
 
