@@ -58,7 +58,9 @@ class TensorBoardTracker:
 
     def _opened(self, training: TrainingOut, first: int) -> Any:
         """Begin a file of a training with a round, and with the configuration before the first one."""
-        writer = self._writer(str(self._directory / training.id), purge_step=first)
+        place = str(self._directory / training.id)
+        # The suffix keeps apart two files of one second, which tensorboardX gives the same name.
+        writer = self._writer(place, purge_step=first, filename_suffix=f".{first}")
         if first == 1:
             rows = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in parameters(training).items())
             writer.add_text("configuration", f"| of {_cell(training.name)} | |\n|---|---|\n{rows}", 0)

@@ -23,8 +23,9 @@ class Writer:
 
     told: list[Any] = []  # noqa: RUF012  (a test empties it)
 
-    def __init__(self, place: str, *, purge_step: int) -> None:
+    def __init__(self, place: str, *, purge_step: int, filename_suffix: str) -> None:
         Path(place).mkdir(parents=True, exist_ok=True)
+        (Path(place) / f"events{filename_suffix}").touch(exist_ok=False)
         self.told.append(("open", Path(place).name, purge_step))
 
     def add_text(self, name: str, text: str, step: int) -> None:
