@@ -7,7 +7,7 @@ from types import MappingProxyType
 import httpx2
 
 from app.services.tasks.breaks import NOT_HTTP, UNREACHABLE, Broken
-from app.services.tasks.requests import Request
+from app.services.tasks.requests import Request, address_of
 from app.services.tasks.responses import Proof, Response
 
 
@@ -19,7 +19,9 @@ class Network:
 
     async def exchange(self, request: Request, proof: Proof | None = None) -> Response:
         del proof  # there are no connections
-        url = httpx2.URL(f"{request.place.scheme}://{httpx2.URL(request.url).netloc.decode()}{request.target}")
+        url = httpx2.URL(
+            f"{address_of(request.url).place.scheme}://{httpx2.URL(request.url).netloc.decode()}{request.target}"
+        )
         sent = httpx2.Request(request.method, url, headers=request.headers, content=request.body)  # type: ignore[arg-type]  # pieces may be views
         with as_breaks():
             given = await self._transport.handle_async_request(sent)

@@ -3,6 +3,10 @@
 A request may need a `Proof`: then it is sent only over a connection over which the device with that key has signed an
 answer. An address may belong to another machine than a moment ago, but a connection leads to the same one to its end.
 If an agent closes its connections after each answer, the next connection follows at once and counts as proved.
+
+A connection is used again only for calls to the same URL. An agent may send an answer that nobody has asked for, which
+would be taken for the answer to the next call over its connection: it must not be that of another agent which listens
+on the same port.
 """
 
 import asyncio
@@ -23,7 +27,7 @@ from app.services.tasks.breaks import CLOSED, UNREACHABLE, Broken, is_ours
 from app.services.tasks.exchanges import Exchange
 from app.services.tasks.names import NameNotResolved, Names
 from app.services.tasks.patience import Patience
-from app.services.tasks.requests import Place, Request
+from app.services.tasks.requests import Address, Request, address_of
 from app.services.tasks.responses import Proof, Response
 from app.services.tasks.wires import Wire
 from app.settings import AgentSettings
@@ -41,7 +45,7 @@ _IN_FLIGHT_BYTES = 1 << 18  # of a body that may still be on its way when all of
 class _Line:
     """The connection that a call is made over."""
 
-    place: Place
+    address: Address
     exchange: Exchange
 
 
@@ -57,16 +61,15 @@ class AgentTransport:
         self._names = Names(settings.connect_seconds)
         self._tls = for_agents(settings)
         self._blocks = Blocks()
-        self._idle: defaultdict[Place, list[Exchange]] = defaultdict(list)
-        self._since: dict[
-            Exchange, tuple[Place, float]
-        ] = {}  # since when each is idle, the one that is idle longest first
+        self._most_idle = settings.concurrency + PROBE_CONNECTIONS
+        self._idle: defaultdict[Address, list[Exchange]] = defaultdict(list)
+        self._since: dict[Exchange, tuple[Address, float]] = {}  # since when each is idle, from the longest time on
         self._look: asyncio.Handle | None = None  # the next one for connections that have been idle too long
 
     async def exchange(self, request: Request, proof: Proof | None = None) -> Response:
         """Make one exchange; see `Transport`."""
-        place = request.place
-        line = _Line(place, self._kept(place) or await self._connect(place))
+        address = address_of(request.url)
+        line = _Line(address, self._kept(address) or await self._connect(address))
         return await self._exchange(line, request, keeping=True, proof=proof)
 
     async def close(self) -> None:
@@ -92,13 +95,13 @@ class AgentTransport:
             if proof is not None and proof.key not in line.exchange.proved:
                 await self._prove(line, proof)
             exchange = line.exchange
-            release = partial(self._release, exchange, line.place) if keeping else exchange.finish
+            release = partial(self._release, exchange, line.address) if keeping else exchange.finish
             try:
                 return await self._ask(exchange, request, release)
             except ConnectionError as error:
                 if not was_used or request.is_long:
                     raise Broken(CLOSED) from error
-            line.exchange = await self._connect(line.place)
+            line.exchange = await self._connect(line.address)
 
     async def _prove(self, line: _Line, proof: Proof) -> None:
         """Ask for a proof over a connection that no other call uses meanwhile."""
@@ -119,7 +122,7 @@ class AgentTransport:
         """Make a new connection if the agent has closed this one after its answer."""
         if not line.exchange.is_usable:
             line.exchange.close()
-            line.exchange = await self._connect(line.place)
+            line.exchange = await self._connect(line.address)
 
     async def _ask(self, exchange: Exchange, request: Request, release: Callable[[], object]) -> Response:
         settings = self._settings
@@ -138,45 +141,51 @@ class AgentTransport:
 
         return Response(head.status, head.headers, body, close, head.length)
 
-    def _kept(self, place: Place) -> Exchange | None:
+    def _kept(self, address: Address) -> Exchange | None:
         """Take the connection that was used last. So those that a burst has opened become idle, and are closed."""
-        kept = self._idle[place]
+        kept = self._idle[address]
         while kept:
             exchange = kept.pop()
             del self._since[exchange]
             if exchange.is_usable:
                 return exchange
             exchange.close()
-        del self._idle[place]
+        del self._idle[address]
         return None
 
-    def _release(self, exchange: Exchange, place: Place) -> None:
+    def _release(self, exchange: Exchange, address: Address) -> None:
         """Take a connection back after its answer was read, or given up."""
         if exchange.finish():
             loop = asyncio.get_running_loop()
-            self._idle[place].append(exchange)
-            self._since[exchange] = place, loop.time()
+            self._idle[address].append(exchange)
+            self._since[exchange] = address, loop.time()
+            if len(self._since) > self._most_idle:
+                self._drop(next(iter(self._since)))
             if self._look is None:
                 self._look = loop.call_later(KEEP_ALIVE_SECONDS, self._close_old)
+
+    def _drop(self, exchange: Exchange) -> None:
+        """Close a connection that is idle."""
+        address, _ = self._since.pop(exchange)
+        self._idle[address].remove(exchange)
+        if not self._idle[address]:
+            del self._idle[address]
+        exchange.close()
 
     def _close_old(self) -> None:
         """Close a few connections that have been idle too long, and look again when others may have been."""
         loop = asyncio.get_running_loop()
         self._look = None
-        for exchange, (place, since) in list(islice(self._since.items(), _CLOSED_TOGETHER)):
+        for exchange, (_, since) in list(islice(self._since.items(), _CLOSED_TOGETHER)):
             if (left := since + KEEP_ALIVE_SECONDS - loop.time()) > 0:
                 self._look = loop.call_later(left, self._close_old)
                 return
-            del self._since[exchange]
-            self._idle[place].remove(exchange)
-            if not self._idle[place]:
-                del self._idle[place]
-            exchange.close()
+            self._drop(exchange)
         if self._since:
             self._look = loop.call_soon(self._close_old)  # in the next pass of the loop
 
-    async def _connect(self, place: Place) -> Exchange:
-        scheme, host, port = place
+    async def _connect(self, address: Address) -> Exchange:
+        scheme, host, port = address.place
         loop = asyncio.get_running_loop()
         try:
             infos = await self._guard.admit(await self._names.resolve(host, port), self._names.resolve)

@@ -17,7 +17,7 @@ LONG_BYTES = 1 << 20
 
 
 class Place(NamedTuple):
-    """Where connections to an agent lead. Agents at the same place share them."""
+    """Where connections to an agent lead."""
 
     scheme: str
     host: str
@@ -61,11 +61,6 @@ class Request:
     path: str
     headers: dict[str, str] = field(default_factory=dict)
     body: AsyncIterable[bytes | memoryview] | None = None
-
-    @property
-    def place(self) -> Place:
-        """Where the request is sent. Raises ValueError if the URL cannot be called."""
-        return address_of(self.url).place
 
     @property
     def target(self) -> str:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from app.domain.clients import Endpoint
 from app.services.tasks.address_guard import AddressGuard
 from app.services.tasks.bodies import TaskBody
-from app.services.tasks.connections import AgentTransport
+from app.services.tasks.connections import PROBE_CONNECTIONS, AgentTransport
 from app.services.tasks.replies import Reply
 from app.services.tasks.requests import Request
 from app.settings import AgentSettings
@@ -275,3 +275,34 @@ async def test_connections_of_a_burst_fall_idle(spool: ModelStore) -> None:
         await asyncio.gather(*filter(None, served))
     assert len(set(used[:3])) == 3
     assert len(set(used[3:])) == 1  # of the three, two are used no more, so that they can be closed
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_that_of_another_agent(spool: ModelStore) -> None:
+    """Two agents listen on one port. The first one also answers the next request over its connection."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            first = await reader.readuntil(b"\r\n\r\n")
+            hostile = first.startswith(b"GET /hostile/")
+            writer.write(reply("202 Accepted", connection="") if hostile else reply("503 Service Unavailable"))
+            if hostile and await reader.readuntil(b"\r\n\r\n"):
+                writer.write(reply("200 OK", b"hello", connection=""))
+        writer.close()
+
+    server = await asyncio.start_server(answer, HERE, 0)
+    url = f"http://{HERE}:{server.sockets[0].getsockname()[1]}"
+    async with server, calling(**LOOPBACK) as agents:
+        assert await poll(agents, spool, endpoint(f"{url}/hostile")) == Reply("working")
+        assert "503" in await failure(poll(agents, spool, endpoint(f"{url}/broken")))
+
+
+async def test_the_connections_that_are_idle_longest_make_room_for_others(spool: ModelStore) -> None:
+    working = reply("202 Accepted", connection="")
+    most = PROBE_CONNECTIONS + 1
+    async with listening(working, answering(working)) as peer, calling(concurrency=1, **LOOPBACK) as agents:
+        for number in range(most + 1):
+            await poll(agents, spool, endpoint(f"{peer.url}/{number}"))
+        await poll(agents, spool, endpoint(f"{peer.url}/1"))
+        assert peer.connections == most + 1
+        await poll(agents, spool, endpoint(f"{peer.url}/0"))
+        assert peer.connections == most + 2
