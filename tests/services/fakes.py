@@ -140,6 +140,7 @@ async def listening(
         for task in list(serving):
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.sleep(0)  # in which sockets are closed
 
 
 async def _request(reader: asyncio.StreamReader) -> bytes:

@@ -63,19 +63,16 @@ async def test_an_answer_that_nobody_asked_for_is_not_that_of_another_agent(spoo
     """Two agents listen on one port. The first one also answers the next request over its connection."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            first = await reader.readuntil(b"\r\n\r\n")
-            hostile = first.startswith(b"GET /hostile/")
-            writer.write(reply("202 Accepted", connection="") if hostile else reply("503 Service Unavailable"))
-            if hostile and await reader.readuntil(b"\r\n\r\n"):
-                writer.write(reply("200 OK", b"hello", connection=""))
-        writer.close()
+        if peer.requests[-1].startswith(b"GET /hostile/"):
+            writer.write(reply("202 Accepted", connection=""))
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(reply("200 OK", b"hello"))
+        else:
+            writer.write(reply("503 Service Unavailable"))
 
-    server = await asyncio.start_server(answer, HERE, 0)
-    url = f"http://{HERE}:{server.sockets[0].getsockname()[1]}"
-    async with server, calling(**LOOPBACK) as agents:
-        assert await poll(agents, spool, endpoint(f"{url}/hostile")) == Reply("working")
-        assert "503" in await failure(poll(agents, spool, endpoint(f"{url}/broken")))
+    async with listening(then=answer) as peer, calling(**LOOPBACK) as agents:
+        assert await poll(agents, spool, endpoint(f"{peer.url}/hostile")) == Reply("working")
+        assert "503" in await failure(poll(agents, spool, endpoint(f"{peer.url}/broken")))
 
 
 async def test_the_connections_that_are_idle_longest_make_room_for_others(spool: ModelStore) -> None:
