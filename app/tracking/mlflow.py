@@ -64,6 +64,7 @@ class MlflowTracker:
             headers={"Authorization": f"Bearer {token}"} if token else None,
             timeout=SECONDS,
             transport=transport,
+            trust_env=False,
         )
         self._server = server.rstrip("/")
         self._experiment = experiment

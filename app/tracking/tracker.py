@@ -4,9 +4,10 @@ from typing import Protocol
 
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import TrainingOut
+from tcsfeel.errors import Picklable
 
 
-class CannotTrack(Exception):
+class CannotTrack(Picklable):
     """A tracker refused something, or cannot be used. Trying again does not help."""
 
 

@@ -32,6 +32,7 @@ SHOWN: dict[str, Any] = {name: value for name, value in FULL.items() if name != 
         "latency": None,
         "last_update_quality": None,
         "no_held_out_data_at": None,
+        "relaying": None,
     },
     "failures": {
         "unreachable": 0,
@@ -266,11 +267,11 @@ async def test_what_was_measured_is_shown_beside_what_was_claimed(sqlite_api: Ap
     measured = {"reliability": 0.5, "train_seconds": 2.0, "bandwidth": 9.0, "latency": 1.0, "last_update_quality": 0.75}
     async with sqlite_api.system.db.begin() as tx:
         client = await tx.clients.get("edge-7")
-        known = Measured(**measured, no_held_out_data_at=sqlite_api.clock.now())
+        known = Measured(**measured, no_held_out_data_at=sqlite_api.clock.now(), relaying=0.25)
         await tx.clients.put(replace(client, measured=known, rounds_selected=3, rounds_completed=2))
     client_shown = (await sqlite_api.http.get("/v1/clients/edge-7")).json()
     assert client_shown == SHOWN | {
-        "measured": measured | {"no_held_out_data_at": NOW},
+        "measured": measured | {"no_held_out_data_at": NOW, "relaying": 0.25},
         "rounds_selected": 3,
         "rounds_completed": 2,
     }
