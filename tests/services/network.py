@@ -20,7 +20,7 @@ class Network:
     async def exchange(self, request: Request, proof: Proof | None = None) -> Response:
         del proof  # there are no connections
         url = httpx2.URL(
-            f"{address_of(request.url).place.scheme}://{httpx2.URL(request.url).netloc.decode()}{request.target}"
+            f"{address_of(request.url).scheme}://{httpx2.URL(request.url).netloc.decode()}{request.target}"
         )
         sent = httpx2.Request(request.method, url, headers=request.headers, content=request.body)  # type: ignore[arg-type]  # pieces may be views
         with as_breaks():

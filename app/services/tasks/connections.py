@@ -92,7 +92,7 @@ class AgentTransport:
         """
         while True:
             was_used = line.exchange.used
-            if proof is not None and proof.key not in line.exchange.proved:
+            if proof is not None and proof.key != line.exchange.proved:
                 await self._prove(line, proof)
             exchange = line.exchange
             release = partial(self._release, exchange, line.address) if keeping else exchange.finish
@@ -116,7 +116,7 @@ class AgentTransport:
             line.exchange.close()
             raise
         await self._renew(line)
-        line.exchange.proved.add(proof.key)
+        line.exchange.proved = proof.key
 
     async def _renew(self, line: _Line) -> None:
         """Make a new connection if the agent has closed this one after its answer."""
@@ -185,7 +185,7 @@ class AgentTransport:
             self._look = loop.call_soon(self._close_old)  # in the next pass of the loop
 
     async def _connect(self, address: Address) -> Exchange:
-        scheme, host, port = address.place
+        scheme, host, port = address.scheme, address.host, address.port
         loop = asyncio.get_running_loop()
         try:
             infos = await self._guard.admit(await self._names.resolve(host, port), self._names.resolve)

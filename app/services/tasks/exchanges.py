@@ -34,7 +34,7 @@ class Exchange:
         self._looked_at = 0  # bytes of a head in which its end is not
         self._is_sent = True
         self.used = False  # whether it has answered before: then the agent may be hanging up just now
-        self.proved: set[str] = set()  # the keys of devices that have signed an answer over it
+        self.proved: str | None = None  # the key of the device that has last signed an answer over it
 
     @property
     def is_usable(self) -> bool:

@@ -16,18 +16,12 @@ LONG_BYTES = 1 << 20
 """The size of a body from which on it is not sent again as a whole without asking what has arrived."""
 
 
-class Place(NamedTuple):
-    """Where connections to an agent lead."""
+class Address(NamedTuple):
+    """What an agent's URL says: where connections lead, the value of ``Host``, and the path before that of a call."""
 
     scheme: str
     host: str
     port: int
-
-
-class Address(NamedTuple):
-    """What an agent's URL says: the place, the value of ``Host``, and the path before that of a call."""
-
-    place: Place
     authority: str
     path: str
 
@@ -41,8 +35,13 @@ def address_of(url: str) -> Address:
         raise ValueError("the URL cannot be read") from error
     if read.scheme not in _PORTS or not _HOST.fullmatch(read.raw_host):
         raise ValueError("an agent has an http or https URL with a host")
-    place = Place(read.scheme, read.raw_host.decode("ascii"), read.port or _PORTS[read.scheme])
-    return Address(place, read.netloc.decode("ascii"), read.raw_path.decode("ascii").removesuffix("/"))
+    return Address(
+        scheme=read.scheme,
+        host=read.raw_host.decode("ascii"),
+        port=read.port or _PORTS[read.scheme],
+        authority=read.netloc.decode("ascii"),
+        path=read.raw_path.decode("ascii").removesuffix("/"),
+    )
 
 
 @dataclass(slots=True)
