@@ -1,6 +1,5 @@
 """Agents of different makers in one federation, over real sockets."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from examples import minimal_trainer, third_party_agent
 from tcsfeel.agent import hosting
 from tests.e2e.servers import call, server
+from tests.serving import serving
 
 TOKEN = "only-the-control-plane-knows"
 
@@ -16,15 +16,8 @@ TOKEN = "only-the-control-plane-knows"
 @contextmanager
 def foreign_agent(features: int = 8) -> Iterator[third_party_agent.AgentServer]:
     """The agent of plain Python, serving."""
-    foreign = third_party_agent.make_server(host="127.0.0.1", port=0, token=TOKEN, features=features, seed=7)
-    thread = threading.Thread(target=foreign.serve_forever)
-    thread.start()
-    try:
+    with serving(third_party_agent.make_server(token=TOKEN, features=features, seed=7)) as foreign:
         yield foreign
-    finally:
-        foreign.shutdown()
-        foreign.server_close()
-        thread.join()
 
 
 def profile(foreign: third_party_agent.AgentServer) -> dict[str, Any]:

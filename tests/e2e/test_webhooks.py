@@ -5,8 +5,6 @@ import http.server
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from app.store.database import Database
 from app.store.tables import webhooks
 from tests.e2e.servers import Server, call
 from tests.planes import until
+from tests.serving import serving
 
 SECONDS = 120.0
 TYPE = "client.registered"  # others come as time passes, since nobody is at the address of these clients
@@ -60,19 +59,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextmanager
-def receiving() -> Iterator[Receiver]:
-    receiver = Receiver()
-    thread = threading.Thread(target=receiver.serve_forever)
-    thread.start()
-    try:
-        yield receiver
-    finally:
-        receiver.shutdown()
-        thread.join()
-        receiver.server_close()
-
-
 async def ids(server: Server) -> set[int]:
     async with server.api() as api:
         page = await call(api, "GET", "/v1/events", params={"limit": 1000})
@@ -100,7 +86,7 @@ async def test_no_event_is_missed_when_the_server_that_sends_them_is_killed(post
     for server in (one, other):
         server.log.parent.mkdir()
         server.environment["TCSFEEL_AUTH__ADMIN_KEY"] = one.key
-    with receiving() as receiver:
+    with serving(Receiver()) as receiver:
         try:
             await one.start()  # alone, so that it becomes the owner
             async with one.api() as api:

@@ -4,7 +4,6 @@ import hashlib
 import mmap
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from app.domain.errors import NotFound
 from app.store.bucket import PART, BucketStore, ObjectStoreUnavailable
 from app.store.model_store import ModelFiles, ModelStore, StoredFile, StoreUnavailable
 from tests.buckets import CREDENTIALS, BucketServer
+from tests.serving import serving
 
 HELLO = hashlib.sha256(b"hello").hexdigest()
 KEY = f"some/prefix/{HELLO}"
@@ -274,11 +274,5 @@ def answering(status: int, body: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(HTTPServer(("127.0.0.1", 0), Handler)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"

@@ -3,7 +3,6 @@
 import http.server
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from tcsfeel.contract.events import EventOut, EventsOut
 from tcsfeel.contract.goals import GoalOut, SummaryOut
 from tcsfeel.contract.rounds import ParticipationOut, RoundOut
 from tcsfeel.contract.trainings import TrainingOut
+from tests.serving import serving
 
 BEGIN = datetime(2026, 11, 30, 9, tzinfo=UTC)
 NAME = re.compile(r"[A-Za-z0-9_\-./ ]{1,250}")
@@ -82,15 +82,6 @@ class FakeMlflow:
         fake = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._answer()
-
-            def do_PUT(self) -> None:
-                self._answer()
-
-            def do_POST(self) -> None:
-                self._answer()
-
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 status, found = fake.answer(self.command, self.path, body)
@@ -100,17 +91,13 @@ class FakeMlflow:
                 self.end_headers()
                 self.wfile.write(sent)
 
+            do_GET = do_PUT = do_POST = _answer  # noqa: N815  (the names that the base class looks up)
+
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
-        with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-            thread.start()
-            try:
-                yield self, f"http://127.0.0.1:{server.server_port}"
-            finally:
-                server.shutdown()
-                thread.join()
+        with serving(http.server.HTTPServer(("127.0.0.1", 0), Handler)) as server:
+            yield self, f"http://127.0.0.1:{server.server_port}"
 
     def points(self, key: str) -> list[tuple[int, float]]:
         """The step and the value of each point of a figure, in order."""

@@ -4,7 +4,6 @@ import asyncio
 import importlib.util
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from examples import minimal_trainer, numpy_mlp, sklearn_trainer, third_party_ag
 from tcsfeel.agent import Evaluator, Parameters, Task, Trainer, TrainerNotFound, hosting, load_trainer
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.tasks import TaskKind, TaskResult, read_result
+from tests.serving import serving
 from tests.tcsfeel.agent.fakes import make_task, task_body
 
 ROOT = Path(__file__).parents[3]
@@ -111,14 +111,8 @@ def test_the_pytorch_trainer_learns_or_says_what_is_missing() -> None:
 
 @contextmanager
 def third_party(token: str | None = None, seed: int = 1) -> Iterator[tuple[third_party_agent.AgentServer, str]]:
-    with third_party_agent.make_server(token=token, seed=seed) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server, f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(third_party_agent.make_server(token=token, seed=seed)) as server:
+        yield server, f"http://127.0.0.1:{server.server_port}"
 
 
 @asynccontextmanager
