@@ -18,4 +18,4 @@ def traces_of(settings: TraceSettings, server: str) -> Traces:
             f"TCSFEEL_TRACES__ENDPOINT: needs packages that are not installed ({error}): install the extra with "
             "pip install 'tcsfeel-server[otel]', or leave the endpoint out"
         ) from None
-    return exported(settings, server)
+    return exported(settings.endpoint, server=server, share=settings.share)

@@ -2,9 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from app.settings.section import Section
+
+TRACES_PATH = "/v1/traces"
+"""The path at which a collector takes traces, as OTLP has it."""
 
 
 class MetricSettings(Section):
@@ -28,6 +31,13 @@ class TraceSettings(Section):
 
     endpoint: Annotated[str | None, Field(pattern=r"^https?://[^\s?#]{1,2000}$")] = None
     share: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    @field_validator("endpoint")
+    @classmethod
+    def _without_the_path(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and endpoint.rstrip("/").endswith(TRACES_PATH):
+            raise ValueError(f"must be the URL of the collector without {TRACES_PATH}, which the server adds itself")
+        return endpoint
 
 
 class LogSettings(Section):

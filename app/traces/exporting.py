@@ -2,13 +2,13 @@
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-from app.settings.insight import TraceSettings
+from app.settings.insight import TRACES_PATH
 from app.traces.spans import RoundTraces
 
 SECONDS = 5  # for one export; what cannot be exported is lost
 
 
-def exported(settings: TraceSettings, server: str) -> RoundTraces:
-    """Return what exports spans to the collector of the settings."""
-    exporter = OTLPSpanExporter(endpoint=f"{(settings.endpoint or '').rstrip('/')}/v1/traces", timeout=SECONDS)
-    return RoundTraces(exporter, server=server, share=settings.share)
+def exported(endpoint: str, *, server: str, share: float) -> RoundTraces:
+    """Return what exports spans of a `share` of the rounds to the collector at `endpoint`."""
+    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}{TRACES_PATH}", timeout=SECONDS)
+    return RoundTraces(exporter, server=server, share=share)

@@ -1,9 +1,10 @@
 """Which spans are made, and that none are where nobody asks for them.
 
-Covers: app.traces, app.traces.spans, app.composition.tracing
+Covers: app.traces, app.traces.spans, app.traces.exporting, app.composition.tracing
 """
 
 import ast
+import http.server
 import re
 import sys
 import threading
@@ -22,6 +23,7 @@ from app.traces import Traces, spans
 from app.traces.spans import RoundTraces, trace_id
 from tcsfeel.text import LONGEST
 from tests.api import running_api
+from tests.serving import serving
 
 APP = Path(__file__).parent.parent.parent / "app"
 
@@ -114,6 +116,30 @@ def test_a_server_without_an_endpoint_traces_nothing() -> None:
         step.fail("nothing")
     assert (traces.exports, traces.headers(), traces.exemplar("t", 1)) == (False, {}, None)
     traces.close()
+
+
+@pytest.mark.parametrize("end", ["", "/", "/otlp/"])
+def test_spans_go_to_the_collector_of_the_endpoint(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    paths: list[str] = []
+
+    class Collector(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            paths.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with serving(http.server.HTTPServer(("127.0.0.1", 0), Collector)) as collector:
+        settings = TraceSettings(endpoint=f"http://127.0.0.1:{collector.server_port}{end}")
+        traces = traces_of(settings, "host")
+        with traces.round("t", 1):
+            pass
+        traces.close()
+    assert paths == [f"{end.rstrip('/')}/v1/traces"]
 
 
 def test_an_endpoint_without_the_packages_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
