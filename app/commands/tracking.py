@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from app.tracking.following import PASSING, Copying
+from app.tracking.following import Copying
 from app.tracking.mlflow import MlflowTracker
 from app.tracking.tensorboard import TensorBoardTracker
-from app.tracking.tracker import CannotTrack, Tracker
+from app.tracking.tracker import CannotTrack, Tracker, TrackerAway
 from app.tracking.wandb import WandbTracker
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import ca_file, find_key
@@ -69,5 +69,5 @@ def run(server: str, key: str | None, targets: Targets, *, trainings: Sequence[s
                 copying.catch_up()
             else:
                 copying.follow(time.sleep)
-    except (CannotTrack, ApiError, OSError, ValueError, *PASSING) as error:
+    except (CannotTrack, TrackerAway, ApiError, OSError, ValueError) as error:
         fail(str(error))
