@@ -109,15 +109,21 @@ class Upgrade:
     async def _ready(self, step: str) -> None:
         async with httpx2.AsyncClient(trust_env=False, timeout=READY_SECONDS) as http:
             for replica in self.replicas.all:
-                until, said = time.monotonic() + READY_SECONDS, "it does not answer"
-                while said:
-                    with contextlib.suppress(httpx2.TransportError):
-                        answer = await http.get(f"http://127.0.0.1:{replica.port}/readyz")
-                        said = "" if answer.is_success else answer.text
-                    if said and time.monotonic() > until:
-                        self.outcome.problems.append(f"{step}: replica {replica.number} is not ready: {said}")
+                until = time.monotonic() + READY_SECONDS
+                while (missing := await _missing(http, replica)) is not None:
+                    if time.monotonic() > until:
+                        self.outcome.problems.append(f"{step}: replica {replica.number} is not ready: {missing}")
                         break
                     await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _missing(http: httpx2.AsyncClient, replica: Replica) -> str | None:
+    """Say why a replica is not ready; None if it is."""
+    try:
+        answer = await http.get(f"http://127.0.0.1:{replica.port}/readyz")
+    except httpx2.TransportError:
+        return "it does not answer"
+    return None if answer.is_success else answer.text
 
 
 async def upgrade(run: Run, kills: int, directory: Path, server: str | None, earlier: Earlier | None) -> Outcome:
