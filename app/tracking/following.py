@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Sequence
 from app.tracking.tracker import CannotTrack, Tracker, TrackerAway
 from tcsfeel.client import Client, NoAnswer, Unavailable
 from tcsfeel.contract.trainings import TrainingOut
-from tcsfeel.statuses import STOPPED
 from tcsfeel.text import plain
 
 TYPES = (
@@ -22,8 +21,6 @@ NO_TYPE = "no.event"
 AGAIN_SECONDS = 5.0
 PASSING = (TrackerAway, NoAnswer, Unavailable)
 """What passes by itself: a tracker or a control plane that does not answer."""
-
-
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -38,6 +35,7 @@ class Copying:
         self._only = frozenset(only)
         self._tell = tell
         self._written: dict[tuple[str, int], int] = {}  # the last round of a training, by the tracker's position
+        self._told: dict[str, str] = {}  # what was told last of a training
 
     def catch_up(self) -> int:
         """Write all rounds that have ended and are not written. Returns the cursor after which events bring more."""
@@ -76,15 +74,14 @@ class Copying:
             known = (training.id, position)
             if known not in self._written:
                 self._written[known] = tracker.begin(training)
-            began = self._written[known]
-            for number in range(began + 1, training.current_round + 1):
+            for number in range(self._written[known] + 1, training.current_round + 1):
                 round_ = self._client.get_round(training.id, number)
                 if round_.ended_at is None:
                     break
                 tracker.write(training, round_)
                 self._written[known] = number
-            if self._written[known] > began or training.status in STOPPED:
-                self._tell(
-                    f"{training.id} {plain(training.name)}: {training.status}, up to round {self._written[known]}"
-                )
             tracker.end(training)
+            state = f"{training.status}, up to round {self._written[known]}"
+            if state != self._told.get(training.id):
+                self._told[training.id] = state
+                self._tell(f"{training.id} {plain(training.name)}: {state}")

@@ -107,6 +107,16 @@ def test_rounds_are_written_as_they_end_and_a_server_that_is_away_is_tried_again
     assert told[-1] == f"{ID} digits: MNIST/small: running, up to round 3"
 
 
+def test_what_is_as_it_was_is_told_once() -> None:
+    plane, mlflow, told = Plane(ended(1), status="completed"), FakeMlflow(), list[str]()
+    again = copying(plane, mlflow, told)
+    for _ in range(2):
+        again.catch_up()
+    plane.all[2] = ended(2)  # of a training that was extended
+    again.catch_up()
+    assert told == [f"{ID} digits: MNIST/small: completed, up to round {number}" for number in (1, 2)]
+
+
 def test_clients_of_a_larger_round_have_no_figures_of_their_own() -> None:
     mlflow = FakeMlflow()
     copying(Plane(ended(1, clients=("a", "b"))), mlflow, most_clients=1).catch_up()
