@@ -10,6 +10,7 @@ version is a place among the artifacts of the run, with a file that says where t
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -36,6 +37,19 @@ _TOO_MANY = 429
 _TAKEN = "RESOURCE_ALREADY_EXISTS"
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9 _.\-/]")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """The run of a training: its `state`, the `place` of its artifacts, and the last round whose model is registered.
+
+    `registered` is None while that is not known.
+    """
+
+    id: str
+    state: str
+    place: str
+    registered: int | None = None
 
 
 class MlflowTracker:
@@ -68,19 +82,19 @@ class MlflowTracker:
         )
         self._server = server.rstrip("/")
         self._experiment = experiment
+        self._experiment_id: str | None = None
         self._most_clients = most_clients
-        self._runs: dict[str, str] = {}  # by training
-        self._places: dict[str, str] = {}  # of the artifacts of its run, by training
-        self._versions: dict[str, int] = {}  # the last round whose model is registered, by training
-        self._states: dict[str, str] = {}
+        self._runs: dict[str, _Run] = {}  # by training
 
     def begin(self, training: TrainingOut) -> int:
-        experiment = self._experiment_id()
+        if self._experiment_id is None:
+            self._experiment_id = self._found_experiment()
+        experiment = self._experiment_id
         wanted = f"tags.`{TRAINING}` = '{training.id}'"
         found = self._call("POST", "runs/search", {"experiment_ids": [experiment], "filter": wanted, "max_results": 1})
         run = next(iter(found.get("runs", [])), None) or self._created(experiment, training)
-        self._runs[training.id], self._states[training.id] = run["info"]["run_id"], run["info"]["status"]
-        self._places[training.id] = run["info"]["artifact_uri"]
+        info = run["info"]
+        self._runs[training.id] = _Run(id=info["run_id"], state=info["status"], place=info["artifact_uri"])
         last = int(_tags(run["data"]).get(ROUND, -1))
         if last < 0:  # its parameters were not written, or not all of them
             self._configure(training)
@@ -100,17 +114,18 @@ class MlflowTracker:
         self._log(training, tags=[{"key": ROUND, "value": str(round_.number)}])
 
     def end(self, training: TrainingOut) -> None:
-        state = STATES.get(training.status, "RUNNING")
-        if self._states.get(training.id) == state:
+        run, state = self._runs[training.id], STATES.get(training.status, "RUNNING")
+        if run.state == state:
             return
         ended = {"end_time": _milliseconds(training.updated_at)} if training.status in STATES else {}
-        self._call("POST", "runs/update", {"run_id": self._runs[training.id], "status": state, **ended})
-        self._states[training.id] = state
+        self._call("POST", "runs/update", {"run_id": run.id, "status": state, **ended})
+        run.state = state
 
     def close(self) -> None:
         self._http.close()
 
-    def _experiment_id(self) -> str:
+    def _found_experiment(self) -> str:
+        """Return the id of the experiment, which is made if there is none."""
         named = {"experiment_name": self._experiment}
         try:
             found = self._call("GET", "experiments/get-by-name", named)
@@ -139,27 +154,28 @@ class MlflowTracker:
 
     def _register(self, training: TrainingOut, round_: RoundOut) -> None:
         """Register the model version of a round, unless it is registered."""
+        run = self._runs[training.id]
         end = f"-{training.id[:8]}"
         name = _NOT_IN_NAMES.sub("_", training.name).replace("/", "_")[: LONGEST_NAME - len(end)] + end
-        if training.id not in self._versions:
-            self._versions[training.id] = self._registered(name)
-        if self._versions[training.id] >= round_.number:
+        if run.registered is None:
+            run.registered = self._registered(name)
+        if run.registered >= round_.number:
             return
         address = f"{self._server}/v1/trainings/{training.id}/model?round={round_.number}"
         tags = {TRAINING: training.id, ROUND: str(round_.number), "sha256": round_.model or "", "tcsfeel.url": address}
-        place = f"{self._places[training.id]}/round-{round_.number}"
+        place = f"{run.place}/round-{round_.number}"
         if place.startswith(PROXIED):
             path = f"{place.removeprefix(PROXIED)}/{POINTER}"
             self._call("PUT", f"../mlflow-artifacts/artifacts/{path}", tags)
         body = {
             "name": name,
             "source": place,
-            "run_id": self._runs[training.id],
+            "run_id": run.id,
             "tags": [{"key": key, "value": value} for key, value in tags.items()],
         }
-        del self._versions[training.id]  # if the answer gets lost, look again what is registered
+        run.registered = None  # if the answer gets lost, look again what is registered
         self._call("POST", "model-versions/create", body)
-        self._versions[training.id] = round_.number
+        run.registered = round_.number
 
     def _registered(self, name: str) -> int:
         """Return the last round whose version is registered under a name, which is made if it is new."""
@@ -173,7 +189,7 @@ class MlflowTracker:
         return max((int(_tags(one).get(ROUND, 0)) for one in found), default=0)
 
     def _log(self, training: TrainingOut, **entries: Sequence[Any]) -> None:
-        self._call("POST", "runs/log-batch", {"run_id": self._runs[training.id], **entries})
+        self._call("POST", "runs/log-batch", {"run_id": self._runs[training.id].id, **entries})
 
     def _call(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
         """Make a call, and return its answer. Raises `CannotTrack` or `TrackerAway`."""
