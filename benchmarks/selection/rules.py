@@ -55,12 +55,16 @@ class Rule:
         members: Sequence[int],
         fleet: Sequence[Candidate] = (),
         means: Sequence[int] | None = None,
+        *,
+        steps: Sequence[int] | None = None,
     ) -> Model:
         """The next model from K updates, with K as the first axis.
 
         `fleet` is what is known of all N clients, and `means` the number of the relay's mean that each update is in.
+        `steps` is how many each client took, which are those of all epochs by default.
         """
-        steps = [steps_of(int(self._samples[member]), self._recipe) for member in members]
+        if steps is None:
+            steps = [steps_of(int(self._samples[member]), self._recipe) for member in members]
         facts = [
             UpdateFacts(int(self._samples[member]), 0.0, {"accuracy": 1.0}, num_steps=count)
             for member, count in zip(members, steps, strict=True)

@@ -169,18 +169,17 @@ def _training(dataset: Dataset, setting: Setting, contender: Contender, seed: in
         epochs = dict[str, int]()
         if contender.elastic:
             epochs = planned_epochs(plan, Candidates.of(seen), world.links, policy, fleet.position)
-        shares = np.array([epochs.get(client_id, whole) / whole for client_id in world.client_ids])
-        plans = [
-            batches(parts[name], dataset.recipe._replace(epochs=round(whole * shares[name])), rngs[TRAINING])
-            for name in names
-        ]
+        own = [epochs.get(client_id, whole) for client_id in world.client_ids]
+        plans = [batches(parts[name], dataset.recipe._replace(epochs=own[name]), rngs[TRAINING]) for name in names]
         updates, losses = yield Work(model, plans, rule.corrections(names) if names else None)
         if names:
             if contender.labels == "sketch" or contender.strategy == "divfl":
                 fleet.sketches.fold(model, updates, names)
-            model = rule.combine(model, updates, names, seen, means_of(plan, [seen[name].client_id for name in names]))
+            means = means_of(plan, [seen[name].client_id for name in names])
+            model = rule.combine(model, updates, names, seen, means, steps=[len(steps) for steps in plans])
         fleet.learn(members, dict(zip(names, losses.tolist(), strict=True)))
-        rows.append((accuracy(model, dataset.test), *bill(world.working(shares), fleet.position, plan, comes_back)))
+        working = world.working(np.array(own) / whole)
+        rows.append((accuracy(model, dataset.test), *bill(working, fleet.position, plan, comes_back)))
     accuracies, costs, seconds = np.array(rows).T
     times = np.array([sum(client_id in ids for ids in chosen) for client_id in world.client_ids])
     return Trace(accuracies, costs, seconds, times, selecting / setting.rounds)

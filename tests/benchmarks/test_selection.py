@@ -87,6 +87,7 @@ def test_the_rules_of_the_product_combine_the_models_of_the_benchmark() -> None:
     plain = federated_average(updates, sizes)._asdict()
     assert close(Rule("fedavg", recipe, sizes).combine(model, updates, [0, 1]), plain)
     assert not close(Rule("fednova", recipe, sizes).combine(model, updates, [0, 1]), plain)
+    assert close(Rule("fednova", recipe, sizes).combine(model, updates, [0, 1], steps=[4, 4]), plain)
 
     scaffold = Rule("scaffold", recipe, sizes)
     assert scaffold.corrections([0, 1]) is None

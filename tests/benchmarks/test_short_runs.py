@@ -74,7 +74,7 @@ def test_what_holds_an_event_loop_is_found(tmp_path: Path) -> None:
         "    loop.watch(lambda seconds: print(0, seconds, file=out)); asyncio.run(main())"
     )
     file = tmp_path / "loop"
-    subprocess.run([sys.executable, "-c", program, str(file)], check=True, timeout=120)  # noqa: S603  (our own)
+    subprocess.run([sys.executable, "-c", program, str(file)], check=True, timeout=PATIENCE)  # noqa: S603  (our own)
     worked = [seconds for seconds in longest(file, 0, 1) if seconds >= 0.02]
     assert len(worked) == 2
     assert longest(file, 1, 2) == []
