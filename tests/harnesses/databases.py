@@ -25,24 +25,22 @@ def database_server(kind: Kind) -> Iterator[str | None]:
 
 
 @asynccontextmanager
-async def new_database(server: str | None, directory: Path, *, migrated: bool = True) -> AsyncIterator[str]:
-    """Make a database on a Postgres `server` or in a file in `directory`, and return its URL."""
-    migrate = migrations.upgrade if migrated else _nothing
+async def blank_database(server: str | None, directory: Path) -> AsyncIterator[str]:
+    """Make a database without a schema on a Postgres `server` or in a file in `directory`, and return its URL."""
     if server is None:
         directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (it is ours alone, and quick)
-        url = f"sqlite+aiosqlite:///{directory / 'tcsfeel.db'}"
-        await migrate(url)
-        yield url
+        yield f"sqlite+aiosqlite:///{directory / 'tcsfeel.db'}"
         return
     name = await asyncio.to_thread(databases.create, make_url(server), "template1")
     try:
-        url = databases.address(make_url(server), name)
-        await migrate(url)
-        yield url
+        yield databases.address(make_url(server), name)
     finally:
         await asyncio.to_thread(databases.drop, make_url(server), name)
 
 
-async def _nothing(url: str) -> None:
-    """Leave a database without a schema."""
-    del url
+@asynccontextmanager
+async def new_database(server: str | None, directory: Path) -> AsyncIterator[str]:
+    """Make a migrated database without rows, and return its URL."""
+    async with blank_database(server, directory) as url:
+        await migrations.upgrade(url)
+        yield url

@@ -170,6 +170,7 @@ class Replicas:
         )
 
     def environment_of(self) -> dict[str, str]:
+        """Return the environment of every replica."""
         return {
             "PYTHONPATH": str(self._path),
             "TCSFEEL_DATA_DIR": str(self.data),

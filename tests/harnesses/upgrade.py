@@ -26,7 +26,7 @@ import httpx2
 from app.store import migrations
 from tests.harnesses.api import Api
 from tests.harnesses.crash import Run, calm
-from tests.harnesses.databases import database_server, new_database
+from tests.harnesses.databases import blank_database, database_server, new_database
 from tests.harnesses.earlier import Earlier, MixedReplicas, installed
 from tests.harnesses.history import differences, problems, read_history
 from tests.harnesses.replicas import Replica
@@ -130,7 +130,8 @@ async def upgrade(run: Run, kills: int, directory: Path, server: str | None, ear
     """Upgrade replicas of `earlier` while waves of trainings run, with `kills` at each step; None for our own code."""
     began = time.monotonic()
     outcome = Outcome(revision=earlier.revision if earlier else "itself")
-    async with new_database(server, directory / "database", migrated=earlier is None) as url:
+    database = new_database if earlier is None else blank_database
+    async with database(server, directory / "database") as url:
         environment = {"TCSFEEL_COORDINATOR__LEASE_SECONDS": LEASE_SECONDS}
         replicas = MixedReplicas(directory / "replicas", url, earlier=earlier, environment=environment)
         if earlier is not None:
