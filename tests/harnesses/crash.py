@@ -144,6 +144,7 @@ async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
     found += [] if run.work.fixed else _of_members(history, replicas, run.work, fleet)
     found += replicas.unhandled()
     found += [f"{count} replicas ended with status {status}" for status, count in replicas.ends.items() if status != -9]
+    stale, relayed = counts(history)
     return Outcome(
         history=history,
         problems=found,
@@ -156,17 +157,16 @@ async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
         takeovers=replicas.lines(" training taken over "),
         trained_again=trained_more_than_once(fleet.learners.values()),
         seconds=time.monotonic() - began,
-        devices_killed=0 if fleet.devices is None else fleet.devices.kills,
-        stale=counts(history)[0],
-        relayed=counts(history)[1],
+        devices_killed=len(fleet.absences),
+        stale=stale,
+        relayed=relayed,
     )
 
 
 def _of_members(history: History, replicas: Replicas, work: Work, fleet: Fleet) -> list[str]:
     """List what the members of rounds do not explain."""
-    absences = () if fleet.devices is None else fleet.devices.absences
     trained = {task for learner in fleet.learners.values() for task in learner.trained}
-    return unexplained(history, replicas.data / "models", work.numbers, absences) + not_counted(history, trained)
+    return unexplained(history, replicas.data / "models", work.numbers, fleet.absences) + not_counted(history, trained)
 
 
 async def calm(run: Run, waves: int, directory: Path, server: str | None) -> History:
@@ -224,15 +224,16 @@ async def _enough(replicas: Replicas, kills: int | None, stranger: Stranger, cal
             await outside
 
 
-def report(outcome: Outcome, database: str, found: list[str], as_what: str = "as without faults") -> str:
-    """Return the last line of the report. `as_what` says what is right about the models."""
+def report(outcome: Outcome, database: str, found: list[str], *, fixed: bool = True) -> str:
+    """Return the last line of the report. `fixed` says whether the models were compared with those without faults."""
+    right = "as without faults" if fixed else "explained by its members"
     at = ", ".join(f"{point} {count}" for point, count in sorted(outcome.kills.items()))
     return (
         f"crash on {database}: {outcome.kills.total()} kills ({at}); {outcome.stalls} stalls, "
         f"{outcome.freezes} freezes, {outcome.repeats} repeats; "
         f"{outcome.takeovers} takeovers, {outcome.fenced} fenced; "
         f"{outcome.history.rounds} rounds in {outcome.seconds:.0f} s, {outcome.trained_again} tasks trained again; "
-        f"{_of_kind(outcome)}{f'ok, every model {as_what}' if not found else f'{len(found)} PROBLEMS'}"
+        f"{_of_kind(outcome)}{f'ok, every model {right}' if not found else f'{len(found)} PROBLEMS'}"
     )
 
 
@@ -289,7 +290,7 @@ async def main() -> int:
             found += differences(outcome.history, without)
     for problem in found[:50]:
         print(f"  {problem}")
-    print(report(outcome, given.database, found, *(() if work.fixed else ("explained by its members",))))
+    print(report(outcome, given.database, found, fixed=work.fixed))
     return 1 if found else 0
 
 

@@ -1,14 +1,14 @@
 """Run agents that a harness kills: each is a process of its own, and is started again at once."""
 
 import asyncio
-import contextlib
+import math
 import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
 
 from tcsfeel.agent import hosting
 from tests.forking import fork, settle_in
@@ -62,17 +62,20 @@ async def _serve(life: Life) -> None:
 
 
 class Devices:
-    """Agents by client id. `absences` says when which of them were killed, and were there again."""
+    """Agents by client id."""
 
     def __init__(self, lives: list[Life]) -> None:
         self._lives = {life.client_id: life for life in lives}
-        self._processes: dict[str, Any] = {}
-        self._absences: list[Absence] = []
-        self.kills = 0
+        self._processes: dict[str, ForkServerProcess] = {}
+        self._killed: list[tuple[float, Life]] = []  # when, and the life that has begun after it
 
     @property
     def absences(self) -> list[Absence]:
-        return list(self._absences)
+        """When which agents were killed, and were there again."""
+        return [
+            Absence(life.client_id, since, life.there.stat().st_mtime if life.there.exists() else math.inf)
+            for since, life in self._killed
+        ]
 
     async def trouble(self, rng: random.Random, pause: float) -> None:
         """Kill devices at random times, `pause` seconds apart on average, until cancelled."""
@@ -84,13 +87,10 @@ class Devices:
 
     def kill(self, client_id: str) -> None:
         """Kill a device, and start it again."""
-        process = self._processes.pop(client_id)
-        self._absences.append(Absence(client_id, time.time()))
-        process.kill()
-        process.join()
-        process.close()
-        self.kills += 1
-        self._lives[client_id] = replace(self._lives[client_id], life=self._lives[client_id].life + 1)
+        since = time.time()
+        self._end(client_id)
+        life = self._lives[client_id] = replace(self._lives[client_id], life=self._lives[client_id].life + 1)
+        self._killed.append((since, life))
         self._start(client_id)
 
     @asynccontextmanager
@@ -103,32 +103,26 @@ class Devices:
             async with asyncio.timeout(PATIENCE):
                 while not all(life.there.exists() for life in self._lives.values()):  # noqa: ASYNC110  (files ring no bell)
                     await asyncio.sleep(LOOK_SECONDS)
-            watching = asyncio.create_task(self._watch(api))
+            watching = asyncio.create_task(self._close_breakers(api))
             yield
         finally:
             if watching is not None:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
-            for process in self._processes.values():
-                process.kill()
-                process.join()
-                process.close()
+            for client_id in list(self._processes):
+                self._end(client_id)
 
     def _start(self, client_id: str) -> None:
         self._processes[client_id] = fork(live, self._lives[client_id])
 
-    async def _watch(self, api: Api) -> None:
+    def _end(self, client_id: str) -> None:
+        process = self._processes.pop(client_id)
+        process.kill()
+        process.join()
+        process.close()
+
+    async def _close_breakers(self, api: Api) -> None:
         while True:
-            self._note_those_that_are_back()
             for client in (await api.call("GET", "/v1/clients?breaker=open&limit=100"))["items"]:
                 await api.call("POST", f"/v1/clients/{client['id']}/breaker/reset")
             await asyncio.sleep(LOOK_SECONDS * 4)
-
-    def _note_those_that_are_back(self) -> None:
-        """Write down which killed devices have registered again."""
-        for place, one in enumerate(self._absences):
-            life = self._lives[one.client_id]
-            newest = all(later.client_id != one.client_id for later in self._absences[place + 1 :])
-            if newest and one.until > time.time() and life.there.exists():
-                with contextlib.suppress(FileNotFoundError):
-                    self._absences[place] = replace(one, until=life.there.stat().st_mtime)

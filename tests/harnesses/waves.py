@@ -11,6 +11,7 @@ from typing import Any
 from tcsfeel.agent import hosting
 from tests.harnesses.api import Api
 from tests.harnesses.devices import Devices, Life
+from tests.harnesses.explained import Absence
 from tests.harnesses.fleet import Learner, learners
 from tests.harnesses.replicas import Replicas, running
 from tests.harnesses.strategies import GROUPS, client_id, strategy_name
@@ -87,6 +88,11 @@ class Fleet:
     api: Api
     learners: Mapping[str, Learner]
     devices: Devices | None = None
+
+    @property
+    def absences(self) -> list[Absence]:
+        """When which devices were killed, and were there again."""
+        return [] if self.devices is None else self.devices.absences
 
 
 @asynccontextmanager
