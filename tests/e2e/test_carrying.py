@@ -113,12 +113,11 @@ async def test_a_carried_task_counts_after_its_training_has_moved_to_another_liv
                     os.kill(first.pid, signal.SIGCONT)
                 for trainer in (*called.values(), slow):
                     trainer.open.set()
-                while (moved := await call(api, "GET", f"{path}/rounds/2"))["status"] != "completed":  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+                async with asyncio.timeout(PATIENCE):
+                    while (moved := await call(api, "GET", f"{path}/rounds/2"))["status"] != "completed":  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
                 parts = {one["client_id"]: one for one in moved["participations"]}
-                assert (moved["status"], {one["status"] for one in parts.values()}) == ("completed", {"received"}), (
-                    moved
-                )
+                assert {one["status"] for one in parts.values()} == {"received"}, moved
                 assert (parts["pull-slow"]["begun_in"], parts["pull-slow"]["staleness"]) == (1, 1)
                 assert [list(one.fitted.values()) for one in (*called.values(), slow)] == [[1, 1], [1, 1], [1]]
                 share = 1 / math.sqrt(2) / (2 + 1 / math.sqrt(2))
