@@ -4,9 +4,12 @@ import asyncio
 import math
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from tcsfeel.agent import hosting
 from tcsfeel.wire.codec import decode
@@ -21,6 +24,23 @@ BODY = {
     "evaluation": {"clients": 0},
 }
 WAIT = {"Prefer": "wait=60"}
+
+
+async def stop_between_writes(pid: int, sqlite_url: str) -> None:
+    """Stop a server while it does not hold SQLite's lock, since another one could not write until it goes on."""
+    file = make_url(sqlite_url).database
+    assert file is not None
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as probe:
+                try:
+                    probe.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:  # "database is locked"
+                    os.kill(pid, signal.SIGCONT)
+                else:
+                    return
+            await asyncio.sleep(0.05)
 
 
 async def test_updates_of_slow_devices_that_push_and_pull_count_in_a_later_round(
@@ -104,7 +124,7 @@ async def test_a_carried_task_counts_after_its_training_has_moved_to_another_liv
                 name: first.environment[name] for name in ("TCSFEEL_DATA_DIR", "TCSFEEL_AUTH__ADMIN_KEY")
             }
             async with server(tmp_path / "second", sqlite_url, **same) as second:
-                os.kill(first.pid, signal.SIGSTOP)
+                await stop_between_writes(first.pid, sqlite_url)
                 try:
                     async with asyncio.timeout(PATIENCE):
                         while "training taken over" not in second.log.read_text():  # noqa: ASYNC110  (another process rings no bell)
