@@ -139,7 +139,8 @@ def _without_cut_round(story: Story) -> Story:
 def _round_problems(name: str, story: Story, last: int, *, whole: bool) -> Iterator[str]:
     """Yield problems unless the rounds 1 to `last` are completed. A cancelled training may have abandoned the last.
 
-    If the history need not be `whole`, they may be abandoned.
+    If the history need not be `whole`, they may be abandoned. Evaluations count when a round completes, so those that an
+    abandoned round has received do not.
     """
     ended = {"completed"} if whole else {"completed", "abandoned"}
     for number in range(1, last + 1):
@@ -148,7 +149,7 @@ def _round_problems(name: str, story: Story, last: int, *, whole: bool) -> Itera
             yield f"{name} round {number}: lost"
         elif round_.status not in ended and (story.training.status, number) != ("cancelled", last):
             yield f"{name} round {number}: is {round_.status} ({round_.failure_reason})"
-        elif (counted := _evaluations_counted(round_)) != (
+        elif round_.status == "completed" and (counted := _evaluations_counted(round_)) != (
             came := sum(one.status == "received" for one in round_.evaluations)
         ):
             yield f"{name} round {number}: {counted} evaluations are counted, {came} were received"
