@@ -184,5 +184,13 @@ def unhandled(log: Path) -> list[str]:
 
 
 def unhandled_in(log: str) -> list[str]:
-    """Those lines of a log that tell of an error."""
-    return [line for line in log.splitlines() if re.search(r'Traceback|\[error|"level": "error"|unforeseen', line)]
+    """Those lines of a log that tell of an error. A traceback is told by the line before it, and its last one."""
+    lines = log.splitlines()
+    found = []
+    for number, line in enumerate(lines):
+        if line.startswith("Traceback"):
+            last = next((one for one in lines[number + 1 :] if not one.startswith(" ")), "")
+            found.append(f"{lines[number - 1] if number else ''}: {line} {last}")
+        elif re.search(r'Traceback|\[error|"level": "error"|unforeseen', line):
+            found.append(line)
+    return found

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from app.services.rounds.files import SPARES
 from tcsfeel.wire.codec import decode
-from tests.e2e.servers import call
 
 Model = Mapping[str, npt.NDArray[Any]]
 

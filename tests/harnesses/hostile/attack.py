@@ -19,9 +19,10 @@ from typing import Any
 
 import httpx2
 
-from tests.e2e.servers import Server, call
+from tests.e2e.servers import Server
 from tests.harnesses.hostile import placement
 from tests.harnesses.hostile.afterwards import PAGE, emptied, items, unexplained
+from tests.harnesses.hostile.calling import call
 from tests.harnesses.hostile.enrolling import bad_keys, enrol_hostile, seed_of
 from tests.harnesses.hostile.fleets import (
     FLOATS,

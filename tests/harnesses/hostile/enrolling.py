@@ -12,8 +12,9 @@ from app.services.access.secrets import ServerSecret
 from app.settings import Settings
 from tcsfeel.identity import Identity, written
 from tcsfeel.wire.enrolment import invitation_of, proof_text
-from tests.e2e.servers import Server, call
+from tests.e2e.servers import Server
 from tests.harnesses.hostile.agents import ENROLLED, REVOKED, SIGNED
+from tests.harnesses.hostile.calling import call
 from tests.harnesses.hostile.signing import device
 
 _ENROLMENTS = "/v1/enrolments"

@@ -17,8 +17,9 @@ import numpy as np
 from app.demo.leash import Child
 from tcsfeel.agent import hosting
 from tcsfeel.wire.codec import MEDIA_TYPE, encode
-from tests.e2e.servers import Server, call
+from tests.e2e.servers import Server
 from tests.harnesses.hostile import agents
+from tests.harnesses.hostile.calling import call
 from tests.harnesses.hostile.enrolling import invite
 from tests.harnesses.hostile.impostors import RELAY
 from tests.harnesses.hostile.signing import HONEST_TOKEN
