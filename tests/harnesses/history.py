@@ -139,8 +139,8 @@ def _without_cut_round(story: Story) -> Story:
 def _round_problems(name: str, story: Story, last: int, *, whole: bool) -> Iterator[str]:
     """Yield problems unless the rounds 1 to `last` are completed. A cancelled training may have abandoned the last.
 
-    If the history need not be `whole`, they may be abandoned. Evaluations count when a round completes, so those that an
-    abandoned round has received do not.
+    If the history need not be `whole`, they may be abandoned. Evaluations count when a round completes, so those that
+    an abandoned round has received do not.
     """
     ended = {"completed"} if whole else {"completed", "abandoned"}
     for number in range(1, last + 1):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from app.services.rounds.files import SPARES
 from tcsfeel.wire.codec import decode
+from tests.harnesses.hostile.calling import call
 
 Model = Mapping[str, npt.NDArray[Any]]
 
