@@ -123,7 +123,9 @@ def build(settings: Settings, clock: Clock, agents: Transport | None, *, traces:
     watch = TaskWatch(coordinator_db, clock, places=settings.limits.waiting_agents)
     metrics.waiting_agents.set_function(lambda: watch.waiting)
     silent = settings.health.interval_seconds
-    mailbox = Mailbox(coordinator_db, models, clock, watch, max_bytes=settings.models.max_bytes, interval=silent)
+    mailbox = Mailbox(
+        coordinator_db, models, clock, watch, max_bytes=settings.models.max_bytes, interval=silent, traces=traces
+    )
     channels = (
         TracedChannels(traces, caller, mailbox, metrics) if traces.exports else Channels(caller, mailbox, metrics)
     )

@@ -66,6 +66,7 @@ class MailedTask:
         call: what the control plane signed when the agent took it.
         sent_seconds: the `deadline_seconds` of the body that the agent was sent last, which makes the same body again.
         sent_digest: the SHA-256 of that body.
+        traceparent: the step of the round's trace that has offered it, as in W3C Trace Context; None without traces.
         moved_at: when bytes of its bodies were last seen to move between its agent and a server.
         result: the name of the file of the model store with the result.
         size: the bytes of the result, which came in the content coding `coding` and within `seconds`.
@@ -90,6 +91,7 @@ class MailedTask:
     call: str | None = None
     sent_seconds: float | None = None
     sent_digest: str | None = None
+    traceparent: str | None = None
     moved_at: float | None = None
     delivered_at: float | None = None
     result: str | None = None

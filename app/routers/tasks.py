@@ -18,6 +18,7 @@ from app.routers.clients import Id
 from app.services.tasks.appends import Progress
 from app.services.tasks.bodies import Sent
 from app.services.tasks.pulls import Taken
+from app.traces import TRACEPARENT
 from app.turns import Turns
 from tcsfeel.contract.clients import AgentInstance
 from tcsfeel.contract.fields import TASK_ID_PATTERN
@@ -81,7 +82,13 @@ TaskId = Annotated[
         404,
         also={
             200: _TASK[200]
-            | with_headers(**{TASK: "The task's id", "Content-Digest": "The SHA-256 of the body (RFC 9530)"}),
+            | with_headers(
+                **{
+                    TASK: "The task's id",
+                    "Content-Digest": "The SHA-256 of the body (RFC 9530)",
+                    TRACEPARENT: "The step of the round's trace that has offered the task, if it is traced",
+                }
+            ),
             204: _NOTHING[204]
             | with_headers(**{"Retry-After": "Seconds", UNWANTED: "Known tasks that are no longer wanted"}),
         },

@@ -70,7 +70,7 @@ class MailboxRepository:
             raise DatabaseUnavailable(f"the task {task.id} was removed while it was offered")
         state = next_state(known.state, "offer")
         if known.state != "cancelled":
-            kept = replace(known, deadline_at=task.deadline_at, state=state)
+            kept = replace(known, deadline_at=task.deadline_at, traceparent=task.traceparent, state=state)
         else:
             kept = replace(task, bytes_sent=known.bytes_sent, state=state)
         await self._put(kept)

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 
 Attribute = str | int | float | bool
+TRACEPARENT = "traceparent"
+"""The header that names a step, as W3C Trace Context has it."""
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -20,8 +22,15 @@ class Step:
     def fail(self, reason: str) -> None:
         """Mark the step as failed, for a reason."""
 
+    def worked(self, kind: str, seconds: float, upload_seconds: float) -> None:
+        """Add the agent's own spans to a step that has ended with its answer to a task of this kind.
 
-_UNTRACED = nullcontext(Step())
+        The agent says that it worked for `seconds`. The server has seen the answer come in for `upload_seconds`.
+        """
+
+
+UNTRACED = Step()
+_BLOCK = nullcontext(UNTRACED)
 
 
 class Traces:
@@ -33,12 +42,12 @@ class Traces:
     def round(self, training_id: str, number: int) -> AbstractContextManager[Step]:
         """Trace a round, or what one server does of it, in the block: every step inside belongs to it."""
         del training_id, number
-        return _UNTRACED
+        return _BLOCK
 
     def step(self, name: str, **attributes: Attribute | None) -> AbstractContextManager[Step]:
         """Trace one step of the round in the block."""
         del name, attributes
-        return _UNTRACED
+        return _BLOCK
 
     def headers(self) -> Mapping[str, str]:
         """Return the headers of a request that name the present step, as W3C Trace Context has them."""

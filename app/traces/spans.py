@@ -12,11 +12,11 @@ from contextvars import ContextVar
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Span, Status, StatusCode, format_trace_id, use_span
+from opentelemetry.trace import Span, Status, StatusCode, Tracer, format_trace_id, set_span_in_context, use_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app import __version__
@@ -27,6 +27,8 @@ PREFIX = "tcsfeel."
 """The beginning of the names of attributes."""
 LAST_SECONDS = 3.0
 """For how long a server that ends begins exports of what is left."""
+NANOSECONDS = 1_000_000_000
+"""In a second. OpenTelemetry counts them."""
 _wanted: ContextVar[int | None] = ContextVar("the id of the next trace", default=None)
 
 
@@ -48,14 +50,29 @@ class _Ids(RandomIdGenerator):
 class SpanStep(Step):
     """A step that is traced as a span."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, tracer: Tracer) -> None:
         self._span = span
+        self._tracer = tracer
 
     def note(self, **attributes: Attribute | None) -> None:
         self._span.set_attributes(_named(attributes))
 
     def fail(self, reason: str) -> None:
         self._span.set_status(Status(StatusCode.ERROR, plain(reason, LONGEST)))
+
+    def worked(self, kind: str, seconds: float, upload_seconds: float) -> None:
+        span = self._span
+        if not isinstance(span, ReadableSpan) or span.start_time is None or span.end_time is None:
+            return  # it is not exported
+        sent = max(span.start_time, span.end_time - round(upload_seconds * NANOSECONDS))
+        began = max(span.start_time, sent - round(seconds * NANOSECONDS))  # an agent may say anything
+        self._child(f"agent {kind}", began, sent, seconds)
+        self._child("agent upload", sent, span.end_time, upload_seconds)
+
+    def _child(self, name: str, began: int, ended: int, seconds: float) -> None:
+        about = _named({"seconds": seconds})
+        parent = set_span_in_context(self._span, Context())
+        self._tracer.start_span(name, context=parent, attributes=about, start_time=began).end(ended)
 
 
 class RoundTraces(Traces):
@@ -82,12 +99,12 @@ class RoundTraces(Traces):
             span = self._tracer.start_span("round", context=Context(), attributes=about)
         finally:
             _wanted.reset(token)
-        with _during(span) as step:
+        with self._during(span) as step:
             yield step
 
     @contextmanager
     def step(self, name: str, **attributes: Attribute | None) -> Iterator[Step]:
-        with _during(self._tracer.start_span(name, attributes=_named(attributes))) as step:
+        with self._during(self._tracer.start_span(name, attributes=_named(attributes))) as step:
             yield step
 
     def headers(self) -> Mapping[str, str]:
@@ -101,6 +118,17 @@ class RoundTraces(Traces):
             return None
         return {"trace_id": format_trace_id(wanted)}
 
+    @contextmanager
+    def _during(self, span: Span) -> Iterator[Step]:
+        """End a span with the block. An exception fails it by its text; OpenTelemetry would send its traceback, too."""
+        step = SpanStep(span, self._tracer)
+        with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+            try:
+                yield step
+            except Exception as error:
+                step.fail(f"{type(error).__name__}: {error}")
+                raise
+
     def close(self) -> None:
         """Export what is left, but begin nothing after `LAST_SECONDS`: a collector may be there and not answer."""
         end = threading.Timer(LAST_SECONDS, self._exporter.shutdown)
@@ -109,18 +137,6 @@ class RoundTraces(Traces):
             self._provider.shutdown()
         finally:
             end.cancel()
-
-
-@contextmanager
-def _during(span: Span) -> Iterator[Step]:
-    """End a span with the block. An exception fails it by its text; OpenTelemetry would send its traceback, too."""
-    step = SpanStep(span)
-    with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-        try:
-            yield step
-        except Exception as error:
-            step.fail(f"{type(error).__name__}: {error}")
-            raise
 
 
 def _named(attributes: Mapping[str, Attribute | None]) -> dict[str, Attribute]:

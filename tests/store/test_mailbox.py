@@ -16,7 +16,7 @@ NOW = 1_000.0
 PROOF = Evidence(call="call", answer="answer", signature="signature")
 TASK = MailedTask(
     id="t.1.a.fit", client_id="a", training_id="t", round=1, kind="fit", document='{"id": 1}', model="m" * 64,
-    accept="zstd", most_bytes=2**40, offered_at=NOW, deadline_at=NOW + 60,
+    accept="zstd", most_bytes=2**40, offered_at=NOW, deadline_at=NOW + 60, traceparent="00-1-2-01",
 )  # fmt: skip
 RESULT = Delivery(result="r" * 64, size=5, coding="zstd", seconds=0.5, evidence=PROOF)
 
@@ -62,8 +62,9 @@ async def test_every_field_is_kept(db: Database) -> None:
 async def test_offering_again_keeps_what_an_open_task_has_come_to(db: Database) -> None:
     await offer(db)
     await take(db)
-    again = await offer(db, replace(TASK, deadline_at=NOW + 99, model="n" * 64))
+    again = await offer(db, replace(TASK, deadline_at=NOW + 99, model="n" * 64, traceparent="00-1-3-01"))
     assert (again.state, again.attempts, again.deadline_at, again.model) == ("taken", 1, NOW + 99, TASK.model)
+    assert again.traceparent == "00-1-3-01"  # the span of an owner that was killed was never exported
 
 
 async def test_two_owners_may_offer_a_task_at_the_same_time(db: Database) -> None:

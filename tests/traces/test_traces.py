@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_trace_id
 
@@ -62,6 +62,29 @@ def test_an_exception_is_told_in_one_bounded_line_without_its_traceback() -> Non
         assert span.status.description.isprintable()
         assert len(span.status.description) <= LONGEST
         assert span.events == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "upload", "work", "sent"),
+    [(2.0, 1.0, (7, 9), (9, 10)), (1e9, 1.0, (0, 9), (9, 10)), (0.0, 99.0, (0, 0), (0, 10))],
+)
+def test_an_agent_that_says_anything_of_its_time_gets_no_span_outside_the_exchange(
+    said: float, upload: float, work: tuple[int, int], sent: tuple[int, int]
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("test")
+    span = tracer.start_span("exchange fit", start_time=0)
+    span.end(10 * spans.NANOSECONDS)
+    spans.SpanStep(span, tracer).worked("fit", said, upload)
+    exchange, *own = exporter.get_finished_spans()
+    assert [one.parent for one in own] == [exchange.context] * 2
+    times = {
+        one.name: ((one.start_time or 0) // spans.NANOSECONDS, (one.end_time or 0) // spans.NANOSECONDS) for one in own
+    }
+    assert times == {"agent fit": work, "agent upload": sent}
+    assert [(one.attributes or {})["tcsfeel.seconds"] for one in own] == [said, upload]
 
 
 def test_a_collector_that_does_not_answer_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:

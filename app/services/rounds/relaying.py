@@ -210,6 +210,7 @@ class Relaying:
             return rejected, Observation(slow=outcome.run.slow, bandwidth=outcome.run.bandwidth), None
         if mean is None:
             return *await self._results.checked(phase, part, client, outcome), None
+        outcome.trace("fit", mean.result)
         received = replace(
             part,
             status="received",

@@ -44,6 +44,7 @@ class Results:
             return replace(part, status="rejected", reason=str(error)), replace(seen, faulty=True)
         if result is None:
             return replace(part, status="skipped", reason=NOTHING_HELD_OUT, num_examples=0), seen
+        outcome.trace("evaluate", result)
         if missing := lacking(result, phase.config.goal):  # it answers as it should, and measures something else
             return replace(part, status="rejected", reason=missing), seen
         return replace(part, status="received", reason=None, **figures(result)), seen
@@ -67,6 +68,7 @@ class Results:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             return replace(part, status="rejected", reason=str(error)), seen
         result = update.result
+        outcome.trace("fit", result)
         transfer = client.candidate().transfer_seconds(len(phase.model.block))
         seen = Observation(
             slow=outcome.run.slow,

@@ -9,10 +9,11 @@ from app.domain.rounds import Evidence
 from app.domain.tasks import TaskRun
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
+from app.traces import UNTRACED, Step
 from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.relays import Subtree, subtree_metadata
-from tcsfeel.wire.tasks import Task, task_metadata
+from tcsfeel.wire.tasks import AskedKind, Task, TaskResult, task_metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,14 @@ class Result:
         file: the result in the spool, as it came.
         coding: the content coding that it came in.
         worked_seconds: how long the agent was seen to be at work in this attempt.
+        upload_seconds: how long the result took to come in.
         evidence: the signatures of the result, if the agent has a key.
     """
 
     file: StoredFile
     coding: str
     worked_seconds: float
+    upload_seconds: float = 0.0
     evidence: Evidence | None = None
 
 
@@ -101,7 +104,8 @@ class TaskOutcome:
     """The end of a task: its costs, and its result or the reason why there is none.
 
     `traceback` has the last lines of the traceback of an exception in the client's trainer, if that is the reason.
-    `kind` is that of the last try's failure; None if no try failed, or if there is a result.
+    `kind` is that of the last try's failure; None if no try failed, or if there is a result. `exchange` is the step of
+    the round's trace that has ended with it.
     """
 
     run: TaskRun
@@ -109,3 +113,9 @@ class TaskOutcome:
     reason: str | None = None
     kind: FailureKind | None = None
     traceback: str | None = None
+    exchange: Step = UNTRACED
+
+    def trace(self, task: AskedKind, result: TaskResult) -> None:
+        """Add the times of a result that was checked to the trace of its round."""
+        if self.result is not None:
+            self.exchange.worked(task, result.train_seconds, self.result.upload_seconds)

@@ -202,7 +202,7 @@ class Dispatcher:
                 case "result" if reply.file is not None:
                     self._measure(task, reply.file.size, reply.seconds)
                     worked = task.watch.seconds if reply.worked is None else reply.worked
-                    return Result(reply.file, reply.coding, worked, reply.evidence)
+                    return Result(reply.file, reply.coding, worked, reply.seconds, reply.evidence)
                 case "raised":
                     await self.forget(task.agent, task.assignment.task.id)  # else its answer stays the same
                     reason = f"its trainer failed: {reply.detail}"

@@ -27,6 +27,7 @@ from app.store.database import Database
 from app.store.model_store import FileTooLarge, ModelFiles, ModelStore, StoredFile
 from app.store.removals import FileRemoved
 from app.threads import in_thread
+from app.traces import TRACEPARENT, Traces
 from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.headers import header
@@ -47,10 +48,19 @@ class Mailbox:
         watch: wakes this server's owners.
         max_bytes: the most that initial parameters may have.
         interval: seconds within which an agent has to give a sign of life.
+        traces: names the step that offers a task, for its agent.
     """
 
     def __init__(
-        self, db: Database, files: ModelFiles, clock: Clock, watch: TaskWatch, *, max_bytes: int, interval: float
+        self,
+        db: Database,
+        files: ModelFiles,
+        clock: Clock,
+        watch: TaskWatch,
+        *,
+        max_bytes: int,
+        interval: float,
+        traces: Traces,
     ) -> None:
         self._db = db
         self._files = files
@@ -58,6 +68,7 @@ class Mailbox:
         self._watch = watch
         self._max_bytes = max_bytes
         self._interval = interval
+        self._traces = traces
         self._writing = asyncio.Lock()
         self._written: deque[tuple[ref[Packed], str, float]] = deque(
             maxlen=WRITTEN
@@ -130,6 +141,7 @@ class Mailbox:
             most_bytes=self._max_bytes if limit is None else min(limit, self._max_bytes),
             offered_at=now,
             deadline_at=now + origin.task.deadline_seconds,
+            traceparent=self._traces.headers().get(TRACEPARENT),
         )
         while True:
             try:

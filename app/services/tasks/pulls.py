@@ -23,6 +23,7 @@ from app.services.tasks.watching import News, TaskWatch
 from app.store.database import Database
 from app.store.model_store import ModelFiles
 from app.threads import in_thread
+from app.traces import TRACEPARENT
 from tcsfeel.wire.codec import Packed, unpack
 from tcsfeel.wire.digests import CONTENT_DIGEST
 from tcsfeel.wire.records import from_json
@@ -131,7 +132,7 @@ class Pulls:
             raise NotFound("body of the task", task_id)
         body = await in_thread("files", _body, self._files, task, task.sent_seconds)
         self._metrics.transfers_resumed.labels("pull", "task").inc()
-        return Taken(task, body, _described(task.sent_digest))
+        return Taken(task, body, _described(task, task.sent_digest))
 
     async def _take(self, client_id: str, known: Collection[str], signature: str) -> Taken | None:
         if len(known) >= MOST_KNOWN:  # it could not name a further one
@@ -160,7 +161,7 @@ class Pulls:
                 stored, self._clock.now(), size=len(body), call=call or None, seconds=seconds, digest=body.sha256
             )
         self._watch.hint()
-        return Taken(task, body, {CONTENT_DIGEST: digest, **_described(body.sha256), **headers})
+        return Taken(task, body, {CONTENT_DIGEST: digest, **_described(task, body.sha256), **headers})
 
     def _later(self) -> int:
         """Return after how many seconds an agent should come back that cannot wait here."""
@@ -182,9 +183,10 @@ async def _first(news: asyncio.Future[News], departure: Departure, seconds: floa
         leaving.cancel()
 
 
-def _described(sha256: str) -> Mapping[str, str]:
-    """Name the version of a body, so that its agent can ask for the rest of it."""
-    return {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes"}
+def _described(task: MailedTask, sha256: str) -> Mapping[str, str]:
+    """Name the version of a body, so that its agent can ask for the rest, and the step that has offered its task."""
+    traced = {} if task.traceparent is None else {TRACEPARENT: task.traceparent}
+    return {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes", **traced}
 
 
 def _body(files: ModelFiles, task: MailedTask, seconds: float) -> TaskBody:

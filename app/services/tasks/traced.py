@@ -4,6 +4,7 @@ These stand in for the dispatcher, the channel and the transport of a server tha
 """
 
 from collections.abc import MutableMapping
+from dataclasses import replace
 from typing import Any
 
 from app.domain.clients import Endpoint
@@ -35,7 +36,7 @@ class TracedDispatcher(Dispatcher):
             step.note(attempts=run.attempts, bytes_sent=run.bytes_sent, bytes_received=run.bytes_received)
             if outcome.result is None:
                 step.fail(outcome.reason or "there is no result")
-        return outcome
+        return replace(outcome, exchange=step)
 
 
 class TracedChannels(Channels):

@@ -27,6 +27,7 @@ tasks = Table(
     Column("call", Text),
     Column("sent_seconds", Finite),
     Column("sent_digest", Sha256),
+    Column("traceparent", String(64)),
     Column("moved_at", Finite),
     Column("delivered_at", Finite),
     Column("result", Sha256),

@@ -22,6 +22,7 @@ from app.services.tasks.signer import Signer
 from app.services.tasks.watching import TaskWatch
 from app.store.database import Database
 from app.store.model_store import ModelStore
+from app.traces import Traces
 from tcsfeel.wire.codec import MEDIA_TYPE, encode, pack
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
 from tcsfeel.wire.tasks import Task, TaskResult, result_metadata, task_metadata
@@ -94,7 +95,7 @@ async def once(body: bytes) -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def posting(
-    db: Database, directory: Path, *, public_key: str | None = None, places: int = 10
+    db: Database, directory: Path, *, public_key: str | None = None, places: int = 10, traces: Traces | None = None
 ) -> AsyncIterator[Post]:
     clock = FakeClock()
     files, spool = ModelStore(directory / "models", durable=False), ModelStore(directory / "spool", durable=False)
@@ -120,7 +121,7 @@ async def posting(
         files,
         spool,
         watch,
-        Mailbox(db, files, clock, watch, max_bytes=1_000_000, interval=30.0),
+        Mailbox(db, files, clock, watch, max_bytes=1_000_000, interval=30.0, traces=traces or Traces()),
         Pulls(
             db,
             files,

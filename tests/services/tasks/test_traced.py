@@ -11,12 +11,15 @@ from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
 from app.services.tasks.channels import Channels
 from app.services.tasks.dispatch import Dispatcher
+from app.services.tasks.pulls import Taken
 from app.services.tasks.requests import Request
 from app.services.tasks.responses import Ask, Proof
 from app.services.tasks.traced import TracedChannels, TracedDispatcher, TracedTransport
+from app.store.database import Database
 from app.traces.spans import RoundTraces, trace_id
 from tcsfeel.agent import AgentHost
 from tests.planes import Adder, plane, policy
+from tests.services.tasks.mailing import TASK, posting
 
 # So that no busy machine makes it lose the lease, after which another span begins.
 PATIENT = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 600}
@@ -91,6 +94,33 @@ async def test_an_exchange_that_fails_says_why(tmp_path: Path, sqlite_url: str) 
         "round": StatusCode.ERROR,
     }
     assert "its trainer failed: RuntimeError: the sensor is cold" in (failed["exchange fit"].description or "")
+
+
+async def test_an_exchange_has_the_times_of_its_agent_as_spans_of_their_own(tmp_path: Path, sqlite_url: str) -> None:
+    exporter = InMemorySpanExporter()
+    async with plane(
+        tmp_path, sqlite_url, {"a": Adder()}, traces=RoundTraces(exporter, server="host-1"), coordinator=PATIENT
+    ) as found:
+        await found.run_round(await found.create(clients=1))
+    spans = exporter.get_finished_spans()
+    for kind in ("fit", "evaluate"):
+        (exchange,) = (span for span in spans if span.name == f"exchange {kind}")
+        assert set(children(spans, exchange)) - {"hand over", "wait"} == {f"agent {kind}", "agent upload"}
+
+
+async def test_an_agent_that_pulls_is_told_the_step_that_has_offered_its_task(db: Database, tmp_path: Path) -> None:
+    traces = RoundTraces(exporter := InMemorySpanExporter(), server="host-1")
+    async with posting(db, tmp_path, traces=traces) as post:
+        with traces.round("t", 1):
+            await post.offer()
+        taken = await post.next()
+        assert isinstance(taken, Taken)
+        again = await post.pulls.again("a", TASK.id)
+    traces.close()
+    (span,) = exporter.get_finished_spans()
+    assert span.context is not None
+    said = f"00-{format_trace_id(trace_id('t', 1))}-{format_span_id(span.context.span_id)}-01"
+    assert (taken.headers["traceparent"], again.headers["traceparent"]) == (said, said)
 
 
 async def test_requests_name_the_present_step_and_go_to_the_transport() -> None:
