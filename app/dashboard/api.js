@@ -50,6 +50,10 @@ export class Api {
 
 	async post(path, body, headers) { return (await this.#send("POST", path, { body, headers })).json(); }
 
+	async put(path) { await this.#send("PUT", path); }
+
+	async remove(path) { await this.#send("DELETE", path); }
+
 	async file(path, query) { return (await this.#send("GET", path, { query })).blob(); }
 
 	// Call `ring` for each part of the stream of events, until it ends.

@@ -118,10 +118,32 @@ export class TrainingView {
 	#versions(training, items) {
 		if (items.length === 0) return p("empty", "There is no model yet.");
 		const best = training.best_round;
-		return paged(items, 10, (shown) => table(["Round", training.goal.metric, "Size", "SHA-256", "Made", "File"], shown.map((one) => row(
+		return paged(items, 10, (shown) => table(["Round", training.goal.metric, "Size", "SHA-256", "Made", "Actions"], shown.map((one) => row(
 			[one.round === 0 ? "0 (initial)" : String(one.round), one.round === best && h("span", { class: "badge good" }, "best"), one.pinned && h("span", { class: "badge active" }, "pinned")],
 			metric(training.goal.metric, one.goal_value), bytes(one.size), h("code", { title: one.sha256 }, one.sha256.slice(0, 12)), ago(one.created_at),
-			one.removed_at ? h("span", { class: "quiet" }, "removed") : h("button", { "aria-label": `Download the version of round ${one.round}`, onclick: () => this.#download(training, one) }, "Download"))), "Model versions, the newest first"));
+			one.removed_at ? h("span", { class: "quiet" }, "removed") : this.#actions(training, one))), "Model versions, the newest first"));
+	}
+
+	#actions(training, version) {
+		const { app } = this;
+		const of = `the version of round ${version.round}`;
+		const button = (name, does) => h("button", { "aria-label": `${name} ${of}`, onclick: does }, name);
+		const word = version.pinned ? "Unpin" : "Pin";
+		const pin = () => app.act(`${word} ${of}`, async () => {
+			await app.api[version.pinned ? "remove" : "put"](pathOf("trainings", this.id, "models", version.round, "pin"));
+			this.#models = null; // so that they are read again
+		});
+		return h("div", { class: "actions" }, button("Download", () => this.#download(training, version)),
+			app.may("operator") && [button(word, pin), button("Fork", () => this.#fork(training, version, of))]);
+	}
+
+	#fork(training, version, of) {
+		const { app } = this;
+		const name = `${training.name}, from round ${version.round}`;
+		return app.act(`Fork ${of}`, async () => {
+			const made = await app.api.post("v1/trainings", { from: { training: this.id, round: version.round }, name });
+			location.hash = `#/trainings/${made.id}`;
+		}, `A new training begins with ${of}, and has the configuration of this one. It does nothing until you start it.`);
 	}
 
 	async #download(training, version) {
