@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tcsfeel.cli.completion import client_ids, training_ids
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import key_option, server_option
 
@@ -159,6 +160,19 @@ def track(*, server: str, key: str | None, trainings: tuple[str, ...], once: boo
     from app.commands import tracking  # noqa: PLC0415  (help should be quick)
 
     tracking.run(server, key, tracking.Targets(**targets), trainings=trainings, once=once)
+
+
+@click.command(epilog="Example: tcsfeel logs 3f0c2a9d5b7e4c11 --client edge-7")
+@click.argument("training_id", metavar="TRAINING", shell_complete=training_ids)
+@server_option
+@key_option
+@click.option("--client", "only", metavar="ID", shell_complete=client_ids, help="Only this client")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=10, help="How many of the newest rounds")
+def logs(*, server: str, key: str | None, training_id: str, only: str | None, rounds: int) -> None:
+    """Print why clients failed in the newest rounds of a training, with the last lines of their tracebacks."""
+    from app.commands import failures  # noqa: PLC0415  (help should be quick)
+
+    failures.run(server, key, training_id, only=only, rounds=rounds, tell=click.echo)
 
 
 @click.command(epilog="Example: tcsfeel demo --strategy random")

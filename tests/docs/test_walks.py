@@ -26,6 +26,7 @@ def test_the_tutorial_ends_with_a_model_of_all_devices(tmp_path: Path) -> None:
     assert output.count("completed: target") == 2
     assert output.count("edge-2: fit failed: its trainer failed: loss is nan: it should be a finite number") == 3
     assert "breaker open, opened because 3 failures in a row" in output
+    assert re.search(r" round \d edge-2 fit failed: its trainer failed: loss is nan", output)
     assert "4 of 4 updates" in output
     assert "{'b': array(" in output
 

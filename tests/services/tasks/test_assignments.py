@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 from app.domain.failures import Failure
-from app.services.tasks.assignments import Assignment
+from app.domain.tasks import TaskRun
+from app.services.tasks.assignments import Assignment, Result, TaskOutcome
 from app.store.model_store import ModelStore
+from app.traces import Step
 from tcsfeel.wire.relays import Child, Subtree, subtree_metadata
-from tcsfeel.wire.tasks import task_metadata
+from tcsfeel.wire.tasks import TaskResult, task_metadata
 from tests.services.bench import MODEL, TASK
 from tests.store.samples import client
 
@@ -24,3 +26,17 @@ def test_the_task_of_a_relay_names_its_children_beside_the_task(spool: ModelStor
     relay = replace(plain, subtree=subtree)
     assert relay.metadata == {**task_metadata(TASK), **subtree_metadata(subtree)}
     assert "http://b" not in repr(relay)
+
+
+def test_the_times_of_a_result_go_to_the_step_of_its_exchange(spool: ModelStore) -> None:
+    noted: list[tuple[str, float, float]] = []
+
+    class Noting(Step):
+        def worked(self, kind: str, seconds: float, upload_seconds: float) -> None:
+            noted.append((kind, seconds, upload_seconds))
+
+    came = Result(spool.write([b"update"]), "identity", worked_seconds=9.0, upload_seconds=0.25)
+    said = TaskResult(num_examples=10, loss=0.5, train_seconds=2.0)
+    TaskOutcome(TaskRun(), came, exchange=Noting()).trace("fit", said)
+    TaskOutcome(TaskRun(), came).trace("fit", said)  # which nobody traces
+    assert noted == [("fit", 2.0, 0.25)]
