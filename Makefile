@@ -22,6 +22,7 @@ FLOWER := build/flower
 LOWEST := build/lowest
 VALIDATORS := build/validators
 SBOM := build/sbom
+TRACKERS := build/trackers
 SITE := build/docs
 WORKERS ?= 3
 DB ?= postgres
@@ -49,7 +50,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help install demo test coverage check lint types layers format bench flower mutation crash upgrade crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser readers fuzz lowest validators sbom site topology protos released lock clean
+.PHONY: help install demo test coverage check lint types layers format bench flower mutation crash upgrade crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser readers fuzz lowest validators sbom site topology trackers protos released lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -164,6 +165,9 @@ site: $(DEV) $(SITE)/.installed ## Build the documentation site into build/site;
 topology: $(DEV) ## Run the Compose file without an engine, kill a server in a round, and see the training finish
 	@$(BIN)/python -m tests.harnesses.topology $(ARGS)
 
+trackers: $(DEV) $(TRACKERS)/.installed ## Copy a training to a real MLflow server, and read there what came in
+	@$(BIN)/python -m tests.harnesses.trackers
+
 wheels: $(DEV) ## Build both distributions, install each into an empty environment, and train across the two
 	@$(BIN)/python -m tests.harnesses.wheels $(ARGS)
 
@@ -187,6 +191,7 @@ lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	$(COMPILE) --no-annotate --output-file requirements-lowest.lock build/requirements-lowest.in
 	$(COMPILE) --output-file benchmarks/flower/requirements.lock benchmarks/flower/requirements.in
 	$(COMPILE) --no-annotate --output-file deploy/validators/requirements.lock deploy/validators/requirements.in
+	$(COMPILE) --no-annotate --output-file tests/harnesses/trackers/requirements.lock tests/harnesses/trackers/requirements.in
 	$(COMPILE) --no-annotate --output-file sbom/requirements.lock sbom/requirements.in
 	$(COMPILE) --no-annotate --constraint requirements-dev.lock --output-file docs/site/requirements.lock docs/site/requirements.in
 
@@ -211,6 +216,12 @@ $(VALIDATORS)/.installed: deploy/validators/requirements.lock | $(BIN)/python
 	@echo "Installing the validators into $(VALIDATORS) (only when their lock has changed)"
 	@$(BIN)/python -m venv --clear $(VALIDATORS)
 	@$(VALIDATORS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/validators/requirements.lock
+	@touch $@
+
+$(TRACKERS)/.installed: tests/harnesses/trackers/requirements.lock | $(BIN)/python
+	@echo "Installing MLflow into $(TRACKERS) (only when its lock has changed)"
+	@$(BIN)/python -m venv --clear $(TRACKERS)
+	@$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/harnesses/trackers/requirements.lock
 	@touch $@
 
 $(SBOM)/.installed: sbom/requirements.lock | $(BIN)/python

@@ -1,0 +1,1 @@
+"""Write to a real tracker: ``make trackers``."""
