@@ -25,7 +25,7 @@ def _without(round_: RoundOut) -> RoundOut:
 
 
 def _part(client_id: str, status: str, **fields: Any) -> ParticipationOut:
-    usual = dict.fromkeys(ParticipationOut.model_fields)
+    usual: dict[str, Any] = dict.fromkeys(ParticipationOut.model_fields)
     return ParticipationOut.model_construct(**usual | {"client_id": client_id, "status": status} | fields)
 
 
@@ -33,7 +33,7 @@ def _part(client_id: str, status: str, **fields: Any) -> ParticipationOut:
 def plane() -> Rounds:
     raised = _part("edge-2", "failed", reason="its trainer failed: no sensor", traceback=TRACEBACK)
     wrong = _part("edge-1", "rejected", reason="it is not finite")
-    usual = dict.fromkeys(ClientEvaluationOut.model_fields)
+    usual: dict[str, Any] = dict.fromkeys(ClientEvaluationOut.model_fields)
     unread = ClientEvaluationOut.model_construct(**usual | {"client_id": "edge-2", "status": "failed"})
     late = _part("edge-3", "skipped", reason="it came too late")
     return Rounds(

@@ -177,7 +177,10 @@ def main() -> int:
         server = stack.enter_context(federation(directory, f"sqlite+aiosqlite:///{directory}/tcsfeel.db"))
         client = stack.enter_context(Client(server.url, server.key))
         training = client.create_training(
-            name="tracked", max_rounds=ROUNDS, goal={"target": 1.0}, selection={"min_clients": 3, "max_clients": 3}
+            name="tracked",
+            max_rounds=ROUNDS,
+            goal={"metric": "accuracy", "target": 1.0},
+            selection={"min_clients": 3, "max_clients": 3},
         ).id
         client.start_training(training)
         wait(lambda: client.get_training(training).current_round > 2)
