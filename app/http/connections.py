@@ -49,9 +49,13 @@ class QuickConnection(Connection):
         else:
             self._begin(head, data[head.size :])
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget_exchange()
+
     def on_response_complete(self) -> None:
         """Go on with the bytes that came after the request."""
-        exchange, self._exchange = self._exchange, None
+        exchange = self._forget_exchange()
         super().on_response_complete()
         if exchange is not None and exchange.later and not self.transport.is_closing():
             self.data_received(exchange.later)
@@ -114,6 +118,13 @@ class QuickConnection(Connection):
         task = self.loop.create_task(exchange.run(self._application))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def _forget_exchange(self) -> Exchange | None:
+        """Return the exchange, if there is one, which this connection no longer refers to."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            self.cycle = None  # type: ignore[assignment]  # as before the first request
+        return exchange
 
     def _welcome(self) -> None:
         self.server_state.welcome(self)

@@ -77,7 +77,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             give_up=self._reads_too_slowly,
         )
         super().connection_made(lingering)
-        self.flow = HeldFlow(lingering, lambda: self.conn.held)
+        self.flow = HeldFlow(lingering, self.conn)
         # So writing is paused exactly as long as a part of an answer has not been sent. A transport with TLS pauses it
         # at this size, others above it.
         transport.set_write_buffer_limits(high=0 if transport.get_extra_info("sslcontext") is None else 1)
@@ -92,6 +92,9 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         if self._refusing is not None:
             self._refusing.cancel()
         super().connection_lost(exc)
+        # Nothing of it refers to it any more: to collect lost connections as garbage would hold the loop.
+        self.app = self._application
+        self._head.call = self._patience.give_up = self.transport.abort
 
     def get_buffer(self, _sizehint: int) -> memoryview:
         """Return the buffer for the next bytes. It is smaller for a head, because a head is parsed as a whole."""
@@ -231,6 +234,8 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             if started:
                 raise
             await _unavailable(tell)
+        finally:
+            scope["extensions"].clear()
 
     async def _refuse_in_turn(self, scope: Any, receive: Any, send: Any) -> None:
         """Run the application. A refusal is sent after the application has ended, when the address may be refused."""
@@ -270,13 +275,13 @@ class _Deadline:
 
     def __init__(self, seconds: float, call: Callable[[], None]) -> None:
         self._seconds = seconds
-        self._call = call
+        self.call = call
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to count, if it has not begun yet."""
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._call)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self.call)
 
     def stop(self) -> None:
         if self._timer is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from tcsfeel.inbound.pace import Pace
+from tcsfeel.inbound.parsing import Parser
 
 ADDRESSES = {"peername", "sockname"}
 LOOKS = 4  # how often the progress of a caller is checked within the time for which it may read nothing
@@ -92,6 +93,7 @@ class LingeringTransport(asyncio.Transport):
 
     def lost(self) -> None:
         """Note that the connection is gone."""
+        self._closing, self._unread = True, bool
         if self._end is not None:
             self._end.cancel()
 
@@ -112,7 +114,7 @@ class Patience:
         self._pace = Pace(seconds, rate)
         self._loop = loop
         self._sent = sent
-        self._give_up = give_up
+        self.give_up = give_up
         self._seen = (0, 0.0)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -140,7 +142,7 @@ class Patience:
         self._count()
         if self._pace.left <= 0:
             self._timer = None
-            self._give_up()
+            self.give_up()
         else:
             self._look_later()
 
@@ -152,10 +154,10 @@ class Patience:
 class HeldFlow(FlowControl):
     """Reads more bytes only after all bytes that were read before have been parsed."""
 
-    def __init__(self, transport: asyncio.Transport, held: Callable[[], bool]) -> None:
+    def __init__(self, transport: asyncio.Transport, parser: Parser) -> None:
         super().__init__(transport)
-        self._held = held
+        self._parser = parser
 
     def resume_reading(self) -> None:
-        if not self._held():
+        if not self._parser.held:
             super().resume_reading()

@@ -1,6 +1,8 @@
 """What callers may do with a connection, over real sockets."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -54,6 +56,36 @@ async def test_callers_without_a_key_that_flood_with_small_chunks_do_not_hold_th
     async with served(refusing, linger_seconds=SHORT) as server, watched() as lag:
         await asyncio.gather(*(flood(server.port) for _ in range(8)))
     assert lag.longest < 0.05
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (GET, 200),
+        (b"POST /known HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 200),
+        (CHUNKED + ONE_BYTE + b"0\r\n\r\n", 200),
+        (b"no HTTP\r\n\r\n", 400),
+        (SIZED % 10 + b"x", 408),
+        (CHUNKED + ONE_BYTE, 408),
+        (SIZED % 10, None),
+        (b"", None),
+    ],
+    ids=["usual", "known", "chunked", "no-http", "stopped", "stopped-chunks", "left-early", "silent"],
+)
+async def test_a_lost_connection_leaves_no_garbage(sent: bytes, status: int | None) -> None:
+    """After an attack, a collection of thousands of them held the loop for 60 ms."""
+    gc.disable()
+    try:
+        async with served(echo, grace_seconds=SHORT, linger_seconds=SHORT) as server:
+            async with calling(server.port) as caller:
+                await until(lambda: bool(server.arrivals.connections))
+                (connection,) = map(weakref.ref, server.arrivals.connections)
+                await caller.send(sent)
+                if status is not None:
+                    assert (await caller.answer())[0] == status
+            await until(lambda: connection() is None)
+    finally:
+        gc.enable()
 
 
 async def test_a_body_comes_whole_however_it_is_cut() -> None:
