@@ -161,7 +161,7 @@ async def test_requests_behind_one_that_takes_long_are_held_within_a_bound() -> 
         await caller.send(request * count)
         await until(lambda: bool(one.arrivals.connections))
         connection: Any = next(iter(one.arrivals.connections))
-        await until(lambda: not connection.transport.is_reading())
+        await until(lambda: bool(connection.flow.read_paused))
         assert len(connection.cycle.later) <= HEAD_BYTES
         go_on.set()
         await answers(caller, count)

@@ -51,9 +51,6 @@ class LingeringTransport(asyncio.Transport):
     def is_closing(self) -> bool:
         return self._closing or self._transport.is_closing()
 
-    def is_reading(self) -> bool:
-        return self._transport.is_reading()
-
     def pause_reading(self) -> None:
         self._transport.pause_reading()
 
