@@ -6,7 +6,6 @@ state, so either of the two may take the next one.
 """
 
 from http import HTTPStatus
-from typing import Any
 
 import h11
 
@@ -59,10 +58,6 @@ class QuickConnection(Connection):
         super().on_response_complete()
         if exchange is not None and exchange.later and not self.transport.is_closing():
             self.data_received(exchange.later)
-
-    def is_refusal(self, message: Any) -> bool:
-        """Tell whether this message begins an answer that refuses the call."""
-        return self._is_refusal(message)
 
     def refuse_slow_body(self, sending: Pace) -> None:
         """Refuse a request whose body does not arrive at this pace."""

@@ -92,12 +92,12 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         if self._refusing is not None:
             self._refusing.cancel()
         super().connection_lost(exc)
-        # Nothing of it refers to it any more: to collect lost connections as garbage would hold the loop.
+        # Nothing of it refers to it any more. To collect garbage would hold the loop.
         self.app = self._application
         self._head.call = self._patience.give_up = self.transport.abort
 
     def get_buffer(self, _sizehint: int) -> memoryview:
-        """Return the buffer for the next bytes. It is smaller for a head, because a head is parsed as a whole."""
+        """Return the buffer for the next bytes: a smaller one for a head, which is parsed as a whole."""
         return self.server_state.buffer if self.conn.unread else self.server_state.buffer[: HEAD_BYTES // 2]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -112,6 +112,8 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     def send_400_response(self, msg: str) -> None:
         error = sys.exception()
+        if error is not None:
+            error.__traceback__ = None  # or it and h11's frames form a cycle
         status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else HTTPStatus.BAD_REQUEST
         too_long = status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         self._refuse(HTTPStatus(status), HEAD_IS_TOO_LONG if too_long else str(error or msg))
@@ -242,7 +244,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         refusal: list[Any] = []
 
         async def hear(message: Any) -> None:
-            if refusal or self._is_refusal(message):
+            if refusal or self.is_refusal(message):
                 refusal.append(message)
             else:
                 await send(message)
@@ -254,11 +256,9 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         for message in refusal:
             await send(message)
 
-    def _is_refusal(self, message: Any) -> bool:
-        """Tell whether this message begins an answer that refuses the call.
-
-        404 to a caller with the key does not count, because a whole fleet gets it if a server has lost its database.
-        """
+    def is_refusal(self, message: Any) -> bool:
+        """Tell whether this message begins an answer that refuses the call."""
+        # 404 to a caller with a key does not count, because a whole fleet gets it if a server has lost its database.
         status = message.get("status", 0)
         known = status == HTTPStatus.NOT_FOUND and self.server_state.knows(self)
         return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and not known

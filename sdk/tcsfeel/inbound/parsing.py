@@ -37,10 +37,7 @@ class Parser(h11.Connection):
         self.held = self.unread and self._has_body and self._left == 0
         if self.held:
             return h11.PAUSED
-        try:
-            event = super().next_event()
-        except h11.RemoteProtocolError as error:
-            raise error.with_traceback(None) from None  # or it and h11's frames form a cycle
+        event = super().next_event()
         if isinstance(event, h11.Request):
             self._has_body = any(map(_announces_body, event.headers))
             self._left = self._pieces = self._size = 0

@@ -39,10 +39,8 @@ class LingeringTransport(asyncio.Transport):
         return self._transport.get_write_buffer_size()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the transport knows; addresses as host and port, which asyncio has read from the kernel once.
-
-        uvicorn would ask the socket for them again, with two calls of the kernel for each connection.
-        """
+        """Return what the transport knows; addresses as host and port, which asyncio has read from the kernel once."""
+        # uvicorn would ask the socket for them again, with two calls of the kernel for each connection.
         if name == "socket":
             return default
         found = self._transport.get_extra_info(name, default)
