@@ -152,6 +152,10 @@ def judge(report: Report, found: Any, rounds: list[RoundOut], training: str) -> 
     curve = [[one.number, one.average_accuracy] for one in rounds]
     shown = [point[:2] for point in run["points"].get("evaluation/accuracy", [])]
     report.check(f"its curve is that of the control plane: {shown}", holds=shown == curve and len(curve) == ROUNDS)
+    losses = [[one.number, one.average_loss] for one in rounds]
+    shown = [point[:2] for point in run["points"].get("evaluation/loss", [])]
+    falls = losses[-1][1] < losses[0][1]
+    report.check(f"so is the loss, which falls: {shown}", holds=shown == losses and falls)
     doubled = [name for name, points in run["points"].items() if len({step for step, *_ in points}) < len(points)]
     report.check("no figure has a round twice", holds=not doubled)
     clients = {name.split("/")[1] for name in run["points"] if name.startswith("clients/")}
