@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -38,6 +39,8 @@ IMAGES = {
 }
 VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::\?[^}]*)?\}")
 ADDRESS = re.compile(r"\b([a-z]+(?:-[0-9])?):([0-9]{4})\b")
+ON_FAILURE = re.compile(r"on-failure:(\d+)")
+FIRST_PAUSE = 0.1  # seconds before a service that has failed is started again
 STOP_SECONDS = 30.0
 
 
@@ -85,9 +88,17 @@ class Composed:
                 raise RuntimeError(f"{name} ended with {status}:\n{self.log(name).read_text()[-3000:]}")
 
     def run(self, name: str) -> None:
-        """Run a service to its end. Raises `RuntimeError` if it fails."""
-        self.start(name)
-        if status := self.processes.pop(name).wait(STOP_SECONDS * 4):
+        """Run a service to its end, and again if it fails, as its policy says. Raises `RuntimeError` if it fails."""
+        policy = ON_FAILURE.fullmatch(self.services[name].get("restart", ""))
+        status, pause = 1, FIRST_PAUSE
+        for again in range(1 + (int(policy[1]) if policy else 0)):
+            if again:
+                time.sleep(pause)
+                pause *= 2  # as the engine does it
+            self.start(name)
+            if (status := self.processes.pop(name).wait(STOP_SECONDS * 4)) == 0:
+                break
+        if status:
             raise RuntimeError(f"{name} ended with {status}:\n{self.log(name).read_text()[-3000:]}")
 
     def kill(self, name: str) -> None:

@@ -121,7 +121,7 @@ async def running(directory: Path, server: str | None = None) -> AsyncIterator[t
             await asyncio.to_thread(services.run, "invitation")
             services.start("pushed")
             services.start("pulling")
-            services.start("training")
+            await asyncio.to_thread(services.run, "training")
             yield services, api
 
 
