@@ -7,6 +7,7 @@ that the control plane has, and the registered model a version for each of them.
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -152,8 +153,8 @@ def judge(report: Report, found: Any, rounds: list[RoundOut], training: str) -> 
     curve = [[one.number, one.average_accuracy] for one in rounds]
     shown = [point[:2] for point in run["points"].get("evaluation/accuracy", [])]
     report.check(f"its curve is that of the control plane: {shown}", holds=shown == curve and len(curve) == ROUNDS)
-    losses = [[one.number, one.average_loss] for one in rounds]
-    shown = [point[:2] for point in run["points"].get("evaluation/loss", [])]
+    losses = [(one.number, math.nan if one.average_loss is None else one.average_loss) for one in rounds]
+    shown = [tuple(point[:2]) for point in run["points"].get("evaluation/loss", [])]
     falls = losses[-1][1] < losses[0][1]
     report.check(f"so is the loss, which falls: {shown}", holds=shown == losses and falls)
     doubled = [name for name, points in run["points"].items() if len({step for step, *_ in points}) < len(points)]
