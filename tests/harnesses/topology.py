@@ -1,9 +1,9 @@
 """Run the Compose topology without an engine, kill a replica in a round, watch the training finish.
 
 ``make topology``. Three servers, HAProxy with TLS, Postgres, an S3 store and ten devices run with the values of
-``deploy/compose/compose.yaml``. Everything that is watched goes through the proxy: the training, and a stream of events
-that goes on where it was cut. The server that drives the training is killed in the middle of a round, and started again
-some seconds later, as the engine would do it.
+``deploy/compose/compose.yaml``. Everything that is watched goes through the proxy: the training, and streams of events
+that go on where they were cut. The server that drives the training is killed in the middle of a round, and started
+again some seconds later, as the engine would do it.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from tests.harnesses.scraping import watched
 
 PATIENCE = 240.0
 SERVERS = ("server-1", "server-2", "server-3")
+READERS = 6  # of events; the proxy spreads them over the servers
 AWAY_SECONDS = 5.0  # until the engine has started a container again
 LOOK_SECONDS = 0.2
 FIRST_KILL = 2  # the first round in which a server is killed
@@ -45,7 +46,7 @@ class Outcome:
     killed_in_round: int = 0
     stood_still: float = 0.0
     curve: list[float] = field(default_factory=list)
-    streamed: list[int] = field(default_factory=list)
+    streamed: list[list[int]] = field(default_factory=lambda: [[] for _ in range(READERS)])
     connections: int = 0
     channels: set[str] = field(default_factory=set)
     watched: str = "no Prometheus on this machine"
@@ -57,18 +58,20 @@ class Outcome:
         return (
             f"topology: {self.killed} was killed in round {self.killed_in_round}, and this round ended "
             f"{self.stood_still:.1f} s later; {len(self.curve)} rounds, accuracy {self.curve[0]:.3f} to "
-            f"{self.curve[-1]:.3f}, {self.status} ({self.stop_reason}); {len(self.streamed)} events in "
-            f"{self.connections} streams; tasks by {' and '.join(sorted(self.channels))}; {self.watched}; "
+            f"{self.curve[-1]:.3f}, {self.status} ({self.stop_reason}); {len(self.streamed[0])} events to each "
+            f"of {READERS} readers, whose streams were cut {self.connections - READERS} times; "
+            f"tasks by {' and '.join(sorted(self.channels))}; {self.watched}; "
             f"{'ok' if not self.problems else f'{len(self.problems)} PROBLEMS'}"
         )
 
 
 class Stream:
-    """Reads all events from the proxy, and goes on after the last one if the stream is cut."""
+    """Reads all events from the proxy into `seen`, and goes on after the last one if the stream is cut."""
 
-    def __init__(self, api: httpx2.AsyncClient, outcome: Outcome) -> None:
+    def __init__(self, api: httpx2.AsyncClient, outcome: Outcome, seen: list[int]) -> None:
         self._api = api
         self._outcome = outcome
+        self._seen = seen
 
     async def run(self) -> None:
         while True:
@@ -77,7 +80,7 @@ class Stream:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _read(self) -> None:
-        seen = self._outcome.streamed
+        seen = self._seen
         headers = {"Last-Event-ID": str(seen[-1] if seen else 0)}
         async with self._api.stream("GET", "/v1/events/stream", headers=headers) as answer:
             if not answer.is_success:
@@ -129,7 +132,7 @@ async def topology(directory: Path, server: str | None = None) -> Outcome:
     """Run everything, kill the owner of the training in a round, and wait for the end of the training."""
     outcome = Outcome()
     async with running(directory, server) as (services, api):
-        stream = asyncio.create_task(Stream(api, outcome).run())
+        streams = [asyncio.create_task(Stream(api, outcome, seen).run()) for seen in outcome.streamed]
         try:
             await Watch(services, api, outcome).follow()
             await _all_events(api, outcome)
@@ -137,8 +140,9 @@ async def topology(directory: Path, server: str | None = None) -> Outcome:
                 outcome.watched, problems = await watched(services.address("prometheus"), len(SERVERS), until)
                 outcome.problems += problems
         finally:
-            stream.cancel()
-            await asyncio.gather(stream, return_exceptions=True)
+            for stream in streams:
+                stream.cancel()
+            await asyncio.gather(*streams, return_exceptions=True)
         outcome.channels = await _channels(services)
     for name in (*SERVERS, "pushed", "pulling"):
         outcome.problems += [f"{name}: {line}" for line in unhandled(services.log(name)) if CUT_OFF not in line]
@@ -242,12 +246,13 @@ async def _all_events(api: httpx2.AsyncClient, outcome: Outcome) -> None:
         cursor, more = page["cursor"], page["more"]
 
     async def all_streamed() -> bool | None:
-        return True if outcome.streamed and outcome.streamed[-1] >= listed[-1] else None
+        return True if all(seen and seen[-1] >= listed[-1] for seen in outcome.streamed) else None
 
-    await until(all_streamed, "the stream has the newest event")
-    streamed = [number for number in outcome.streamed if number <= listed[-1]]
-    if streamed != listed:
-        outcome.problems.append(f"{len(streamed)} events were streamed, and {len(listed)} are listed")
+    await until(all_streamed, "each reader has the newest event")
+    for seen in outcome.streamed:
+        streamed = [number for number in seen if number <= listed[-1]]
+        if streamed != listed:
+            outcome.problems.append(f"{len(streamed)} events were streamed, and {len(listed)} are listed")
 
 
 def _judge(outcome: Outcome) -> None:
