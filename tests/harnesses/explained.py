@@ -72,7 +72,9 @@ def not_counted(history: History, trained_tasks: Collection[str]) -> list[str]:
         for task, (number, part) in ended.items():
             excused = part.reason == TRAINING_ENDED or _too_old(story, number, part)
             if task in trained_tasks and part.status != "received" and not excused:
-                found.append(f"{name} round {number}: {part.client_id} has trained, and is {part.status}")
+                found.append(
+                    f"{name} round {number}: {part.client_id} has trained, and is {part.status} ({part.reason})"
+                )
     return found
 
 

@@ -138,5 +138,5 @@ def test_only_an_agent_that_was_away_may_be_missing(tmp_path: Path) -> None:
 
 def test_a_task_that_was_trained_has_to_count() -> None:
     found = history(a_round(participations=(part("a", status="skipped", reason="for no reason"),)))
-    assert not_counted(found, {"t.1.a.fit"}) == ["t round 1: a has trained, and is skipped"]
+    assert not_counted(found, {"t.1.a.fit"}) == ["t round 1: a has trained, and is skipped (for no reason)"]
     assert not_counted(found, {"t.1.b.fit"}) == []
