@@ -87,11 +87,11 @@ def may_be_carried(policy: RoundPolicy, round_: Round, part: Participation, run:
     """Tell whether a client whose answer is missing when its round ends keeps its task.
 
     A client for which the server had no free slot has no task to keep, and neither has one that failed or was refused a
-    moment ago: that counts once. If `run` knows nothing of it, the task may have been handed over by another owner.
+    moment ago: that counts once. If `run` knows nothing of it or is `resumed`, it may have been handed over before.
     """
     if policy.stragglers != "carry" or part.kind != "fit" or part.status != "training":
         return False
-    never_called = run.asked_at is not None and run.started_at is None
+    never_called = run.asked_at is not None and run.started_at is None and not run.resumed
     return not never_called and not run.over and round_.number + 1 - began(part, round_.number) <= policy.max_staleness
 
 

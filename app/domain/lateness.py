@@ -8,6 +8,8 @@ from app.domain.rounds import OUTSTANDING, Participation
 from app.domain.tasks import TaskRun
 
 LATE = "it did not finish in time: the round continued without it"
+NOT_CALLED = "the client was never contacted: the server had no free slot"
+NOT_ASKED = "the server had not asked for its answer yet when the round continued"
 MOVING_SECONDS = 60.0  # since bytes were last seen to move, within which a transfer counts as one that moves
 FAIR_CHANCE = 0.5  # of the time since its task should have been sent, during which an agent had it
 
@@ -20,7 +22,7 @@ def excuse(run: TaskRun, now: float, relay: str | None = None) -> str | None:
     if run.asked_at is None and relay is not None:
         return f"its relay {relay!r} had not answered when the round continued"
     if run.asked_at is None or run.started_at is None:
-        return "the client was never contacted: the server had no free slot"
+        return NOT_ASKED if run.resumed else NOT_CALLED
     if run.answered:
         return "the server did not check its answer in time"
     if run.moved_at is not None and now - run.moved_at <= MOVING_SECONDS:

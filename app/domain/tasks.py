@@ -25,6 +25,7 @@ class TaskRun:
         moved_at: when bytes of its bodies were last seen to move, unix seconds; None where that was not seen.
         bandwidth: Mbps at which the result came in; None where there is none, or where it was too small to tell.
         sent_before: bytes that were handed over in earlier rounds, which carried the task into this one.
+        resumed: whether an earlier owner or round, or a relay, may have handed it over: the agent is asked first then.
     """
 
     attempts: int = 0
@@ -38,6 +39,7 @@ class TaskRun:
     moved_at: float | None = None
     bandwidth: float | None = None
     sent_before: int = 0
+    resumed: bool = False
 
     @classmethod
     def of(cls, part: Participation) -> Self:

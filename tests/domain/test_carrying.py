@@ -69,6 +69,7 @@ def test_nobody_keeps_a_task_unless_the_training_carries_stragglers() -> None:
 
 def test_a_client_that_was_never_called_has_no_task_but_another_owner_may_have_called_it() -> None:
     assert not may_be_carried(CARRY, ROUND, PART, replace(CALLED, started_at=None))
+    assert may_be_carried(CARRY, ROUND, PART, replace(CALLED, started_at=None, resumed=True))  # an earlier owner called
     assert not may_be_carried(CARRY, ROUND, PART, replace(CALLED, answered=True, over=True))  # it was refused
     assert may_be_carried(CARRY, ROUND, PART, replace(CALLED, answered=True))  # nobody has looked at its answer
     assert may_be_carried(CARRY, ROUND, PART, TaskRun())

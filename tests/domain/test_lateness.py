@@ -20,6 +20,7 @@ NO_SLOT = "the client was never contacted: the server had no free slot"
     [
         (TaskRun(), NO_SLOT),
         (TaskRun(asked_at=0.0), NO_SLOT),
+        (TaskRun(asked_at=0.0, resumed=True), "the server had not asked for its answer yet when the round continued"),
         (TaskRun(started_at=0.0), NO_SLOT),
         (TaskRun(asked_at=0.0, started_at=10.0, answered=True), "the server did not check its answer in time"),
         (

@@ -95,7 +95,7 @@ class Bench:
 
     def resume(self, attempts: int) -> None:
         """Make the task one that an earlier owner may have handed over, after so many attempts."""
-        self.assignment = replace(self.assignment, run=TaskRun(attempts=attempts), resumed=True)
+        self.assignment = replace(self.assignment, run=TaskRun(attempts=attempts, resumed=True))
 
     async def breaker(self) -> Breaker:
         async with self.db.read() as tx:

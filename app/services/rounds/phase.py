@@ -66,7 +66,7 @@ class Phase:
     ) -> Assignment:
         """Give one client's task, the same for every owner but for the seconds that it has left, which are at least 1.
 
-        `part` is its participation as it is stored, and `resumed` is that of `Assignment`.
+        `part` is its participation as it is stored, and `resumed` is that of `TaskRun`.
         """
         number = self.begun_in or self.round_.number
         task = Task(
@@ -92,8 +92,7 @@ class Phase:
             accept=accept,
             limit=largest(self.size.file_bytes, accept),
             lease=self.lease,
-            run=TaskRun() if part is None else TaskRun.of(part),
-            resumed=resumed,
+            run=replace(TaskRun() if part is None else TaskRun.of(part), resumed=resumed),
         )
 
     def _hyperparameters(self, part: Participation | None) -> dict[str, Scalar]:

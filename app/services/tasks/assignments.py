@@ -51,7 +51,6 @@ class Assignment:
         limit: how many bytes the result may have as it comes.
         lease: failures count against the client as long as it holds.
         run: how far earlier owners of the round have come with the task.
-        resumed: whether one of them may have handed it over, so that the agent is asked before anything is sent.
         subtree: the children of the client, if it is to relay their updates.
     """
 
@@ -64,7 +63,6 @@ class Assignment:
     limit: int | None = None
     lease: Lease | None = None
     run: TaskRun = field(default_factory=TaskRun)
-    resumed: bool = False
     subtree: Subtree | None = field(default=None, repr=False)
 
     @property

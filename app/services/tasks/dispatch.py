@@ -121,7 +121,7 @@ class Dispatcher:
         """Try until there is a result, or until the tries, the budget or the breaker end it."""
         assignment = task.assignment
         client_id = assignment.client.id
-        known = waited = assignment.resumed
+        known = waited = assignment.run.resumed
         reason: str | None = None
         traceback: str | None = None
         kind: FailureKind | None = None

@@ -33,8 +33,8 @@ def test_a_task_says_what_the_training_wants_of_it(spool: ModelStore) -> None:
     assert (task.id, task.kind, task.training_id, task.round) == ("t.3.a.fit", "fit", "t", 3)
     assert (dict(task.hyperparameters), task.update_encoding, task.deadline_seconds) == ({"epochs": 2}, "int8", 60.0)
     assert (given.accept, given.limit) == ("zstd", largest(value.size.file_bytes, "zstd"))
-    assert (given.client, given.model, given.lease, given.resumed) == (client("a"), MODEL, LEASE, True)
-    assert given.run == TaskRun(attempts=2, bytes_sent=30, bytes_received=4)
+    assert (given.client, given.model, given.lease) == (client("a"), MODEL, LEASE)
+    assert given.run == TaskRun(attempts=2, bytes_sent=30, bytes_received=4, resumed=True)
     fewer = value.assignment(client("a"), 40.0, replace(part, local_epochs=2)).task
     assert fewer.hyperparameters == {"epochs": 2, "local_epochs": 2}
 
@@ -42,7 +42,7 @@ def test_a_task_says_what_the_training_wants_of_it(spool: ModelStore) -> None:
 def test_a_task_is_new_and_has_a_second_left_at_least(spool: ModelStore) -> None:
     given = phase(spool).assignment(client("a"), 1000.0)
     assert given.task.deadline_seconds == 1.0
-    assert (given.run, given.resumed) == (TaskRun(), False)
+    assert given.run == TaskRun()
 
 
 def test_a_carried_task_is_that_of_the_round_in_which_it_began(spool: ModelStore) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.retries import RetryBudget
+from app.domain.tasks import TaskRun
 from app.metrics import Metrics
 from app.services.fleet.clients import Clients
 from app.services.tasks.answers import AgentFailed
@@ -40,7 +41,9 @@ async def test_a_task_of_a_round_that_was_prolonged_is_open_as_long_as_the_round
         async with db.read() as tx:
             a = await tx.clients.get("a")
         running = asyncio.create_task(
-            dispatcher.run(Assignment(a, TASK, MODEL, post.spool, limit=1_000, resumed=True), {}, RetryBudget(0))
+            dispatcher.run(
+                Assignment(a, TASK, MODEL, post.spool, limit=1_000, run=TaskRun(resumed=True)), {}, RetryBudget(0)
+            )
         )
 
         async def is_given_again() -> bool:
