@@ -1,10 +1,10 @@
 """Plan how many local epochs each client of a round does, so that slow ones do not hold up the others.
 
 A round takes as long as its slowest client. In a training whose `local_work` is elastic, the round is meant to take the
-median of the times that its clients would take for all epochs. So half of them do all of their work, and each of the
-others does as many epochs as fit into that time, but at least one. A client whose trainer has not said that it follows
-the number in each task does all of them. So does everybody below a relay that has not said so, because it may not know
-how to pass another number on.
+time in which four fifths of its clients (`WHOLE`) would be done with all epochs. Each of the others does as many epochs
+as fit into that time, but at least one. A client whose trainer has not said that it follows the number in each task
+does all of them. So does everybody below a relay that has not said so, because it may not know how to pass another
+number on.
 """
 
 from collections.abc import Container, Iterator, Mapping
@@ -24,6 +24,7 @@ from tcsfeel.transfers import BYTES_PER_MB
 Floats = npt.NDArray[np.float64]
 
 ROUNDING = 1e-9  # of a number of epochs
+WHOLE = 0.8  # the share of the clients that do all epochs: with fewer, a round is shorter, but more rounds are needed
 
 
 def elastic_epochs(epochs: int, transfers: Floats, fits: Floats) -> npt.NDArray[np.intp]:
@@ -34,7 +35,7 @@ def elastic_epochs(epochs: int, transfers: Floats, fits: Floats) -> npt.NDArray[
         transfers: (K,) the seconds for which models travel to each client and back.
         fits: (K,) the seconds in which each client trains for all epochs.
     """
-    left = np.median(transfers + fits) - transfers
+    left = np.quantile(transfers + fits, WHOLE, method="lower") - transfers
     with np.errstate(over="ignore"):  # of a client that claims to train in next to no time
         shares = np.divide(left, fits, out=np.ones_like(fits), where=fits > 0)
     return np.clip(np.floor(epochs * np.minimum(shares, 1.0) + ROUNDING), 1, epochs).astype(np.intp)

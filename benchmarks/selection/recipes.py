@@ -13,7 +13,7 @@ from benchmarks.selection.comparison import Comparison, standard_error
 from benchmarks.selection.published import PUBLISHED
 from benchmarks.selection.trial import Contender, Setting
 from tcsfeel.contract.recipes import RECIPES
-from tcsfeel.selection.types import LARGEST_MULTIPLE
+from tcsfeel.selection.types import LARGEST_MULTIPLE, Weights
 
 FEDAVG, SAME = "fedavg", "random + momentum"
 OURS, RELAYED = "recipe tcs-feel", "recipe tcs-feel-relay"
@@ -46,6 +46,7 @@ def _of_recipe(name: str, recipe: str) -> Contender:
         name,
         fields["selection"]["strategy"],
         topology=fields["topology"],
+        weights=Weights(**fields["selection"]["weights"]),
         rule=fields["aggregation"],
         hyperparameters=fields["hyperparameters"],
         largest_multiple=LARGEST_MULTIPLE,

@@ -17,7 +17,7 @@ from benchmarks.selection.rules import Rule
 from benchmarks.selection.trial import Contender, Setting, means_of, train, train_each
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.contract.recipes import RECIPES
-from tcsfeel.selection.types import Candidate, History, Plan, SelectionPolicy
+from tcsfeel.selection.types import Candidate, History, Plan, SelectionPolicy, Weights
 from tcsfeel.transfers import Topology
 from tests.tcsfeel.worlds import candidates, pool
 
@@ -29,7 +29,9 @@ def test_the_recipes_are_those_of_the_api_and_every_other_strategy_has_their_opt
     assert found[FEDAVG] == Contender(FEDAVG, "random")
     ours = found[OURS]
     assert (ours.strategy, ours.rule) == ("tcs-feel", RECIPES["tcs-feel"]["aggregation"])
-    assert replace(ours, name=RELAYED, topology="relay") == found[RELAYED]
+    for one, recipe in ((ours, "tcs-feel"), (found[RELAYED], "tcs-feel-relay")):
+        assert one.weights == Weights(**RECIPES[recipe]["selection"]["weights"]) != Weights()
+    assert replace(ours, name=RELAYED, topology="relay", weights=found[RELAYED].weights) == found[RELAYED]
     assert {one.name for one in found.values() if one.elastic} == {OURS, RELAYED}
     optimised = {one.name for one in found.values() if one.hyperparameters == RECIPES["tcs-feel"]["hyperparameters"]}
     assert optimised == found.keys() - {FEDAVG, "tcs-feel, fedavg"}

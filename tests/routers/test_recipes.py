@@ -20,10 +20,13 @@ async def created(api: Api, **fields: Any) -> dict[str, Any]:
 
 
 async def test_each_recipe_is_spelt_out_field_by_field(api: Api) -> None:
-    for name, topology in (("tcs-feel", "star"), ("tcs-feel-relay", "relay")):
+    weights = {"data_quality": 1.0, "communication": 1.0, "compute": 0.5, "fairness": 0.5}
+    near = {"data_quality": 1.0, "communication": 2.5, "compute": 0.0, "fairness": 0.4}
+    for name, topology, own in (("tcs-feel", "star", weights), ("tcs-feel-relay", "relay", near)):
         training = await created(api, recipe=name)
         assert (training["recipe"], training["aggregation"], training["topology"]) == (name, "balanced", topology)
         assert training["selection"]["strategy"] == "tcs-feel"
+        assert training["selection"]["weights"] == own
         assert training["round_policy"]["local_work"] == "elastic"
         assert training["hyperparameters"] == LOCAL | {
             "server_learning_rate": 1.0,
@@ -42,11 +45,12 @@ async def test_fields_that_are_given_win(sqlite_api: Api) -> None:
         sqlite_api,
         recipe="tcs-feel",
         aggregation="fedavg",
-        selection={"strategy": "oort", "min_clients": 2},
+        selection={"strategy": "oort", "min_clients": 2, "weights": {"fairness": 1.0}},
         hyperparameters={"server_momentum": 0.5, "server_nesterov": None, "learning_rate": 0.5},
     )
     assert (training["aggregation"], training["selection"]["strategy"]) == ("fedavg", "oort")
     assert training["selection"]["min_clients"] == 2
+    assert training["selection"]["weights"] | {"compute": 0.5, "fairness": 1.0} == training["selection"]["weights"]
     assert training["hyperparameters"] == {
         "local_epochs": 1,
         "learning_rate": 0.5,

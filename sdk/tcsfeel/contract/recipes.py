@@ -12,7 +12,7 @@ Recipe = Literal["tcs-feel", "tcs-feel-relay", "fedavg"]
 
 _TCS_FEEL: Mapping[str, Any] = {
     "aggregation": "balanced",
-    "selection": {"strategy": "tcs-feel"},
+    "selection": {"strategy": "tcs-feel", "weights": {"compute": 0.5}},
     "round_policy": {"local_work": "elastic"},
     "hyperparameters": {
         "server_learning_rate": RATE,
@@ -21,12 +21,13 @@ _TCS_FEEL: Mapping[str, Any] = {
         "server_balance_penalty": PENALTY,
     },
 }
+_WEIGHTS = {"communication": 2.5, "compute": 0.0, "fairness": 0.4}
 RECIPES: dict[str, Any] = {
     "tcs-feel": {**_TCS_FEEL, "topology": "star"},
-    "tcs-feel-relay": {**_TCS_FEEL, "topology": "relay"},
+    "tcs-feel-relay": {**_TCS_FEEL, "topology": "relay", "selection": {"strategy": "tcs-feel", "weights": _WEIGHTS}},
     "fedavg": {"aggregation": "fedavg", "topology": "star", "selection": {"strategy": "random"}},
 }
-"""The fields of each recipe. Fields that are not here have their usual defaults."""
+"""The fields of each recipe. Others have their defaults."""
 
 GivenRecipe = Annotated[
     Recipe | None,

@@ -1,9 +1,9 @@
 """Find a set within the budget with a low F, by local search from a few starts.
 
-Minimising a quadratic form over sets of a size is NP-hard, so this is a local search. It starts from a greedy set and
-from two random sets in which overdue clients are more likely. Then passes replace one member after the other by the
-best candidate, as long as this lowers F: `with_each` finds the best candidate, and the exact F decides. If there are
-only a few possible sets, all of them are tried. A pass over K members costs O(K N C).
+The problem is NP-hard, so this is a local search. It starts from a greedy set and from two random sets in which overdue
+clients are more likely. Then passes replace one member after the other by the best candidate, as long as this lowers F:
+`with_each` finds the candidate, and the exact F decides. If there are few possible sets, all of them are tried. A pass
+over K members costs O(K N C).
 """
 
 import math
