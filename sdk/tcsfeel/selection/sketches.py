@@ -14,13 +14,13 @@ there is no such layer or more than one, the last name decides, where numbers in
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Words = npt.NDArray[np.uint32]
 Parameters = Mapping[str, npt.NDArray[Any]]
 
 SIZE = 32  # a power of two, because a bucket is the low bits of a hash
@@ -41,19 +41,19 @@ def sketch(
         after: the update, with the same shapes and dtypes.
         release: called between blocks, so that the memory of mapped files can be given back.
     """
-    folded, square, done = np.zeros(SIZE), 0.0, 0
+    sums, square, done = np.zeros(2 * SIZE), 0.0, 0
     with np.errstate(over="ignore", invalid="ignore"):
         for name in last_layer(before):
             old, new = before[name].reshape(-1), after[name].reshape(-1)
             for start in range(0, len(old), BLOCK):
                 moved = np.subtract(new[start : start + BLOCK], old[start : start + BLOCK], dtype=np.float64)
                 square += float((moved * moved).sum())  # not a dot product, for which BLAS would start threads
-                folded += _folded(moved, done + start)
+                sums += np.bincount(_drawn(done + start, len(moved)), moved, 2 * SIZE)
                 release()
             done += len(old)
     if not 0 < square < np.inf:
         return None
-    folded /= np.sqrt(square)
+    folded = (sums[:SIZE] - sums[SIZE:]) / np.sqrt(square)
     folded *= min(1.0, LONGEST / max(float(np.sqrt((folded * folded).sum())), LONGEST))
     return tuple(folded.tolist())
 
@@ -103,17 +103,15 @@ def _numbered(name: str) -> list[str | int]:
     return [int(part) if part.isascii() and part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
 
 
-def _folded(values: Floats, first: int) -> Floats:
-    """Return the sums (`SIZE`,) of values with signs by bucket. A value's position, from `first`, gives both."""
-    drawn = _hashed(np.arange(first, first + len(values)).astype(np.uint32))
-    signs = (drawn >> 31).astype(np.float64) * -2.0 + 1.0
-    return np.bincount(drawn & (SIZE - 1), weights=values * signs, minlength=SIZE).astype(np.float64)
+@lru_cache(64)  # 4 MB at most
+def _drawn(first: int, count: int) -> npt.NDArray[np.uint8]:
+    """Hash positions (`count`,) from `first` to buckets, where those with a minus come behind the others.
 
-
-def _hashed(words: Words) -> Words:
-    """Hash words, with the same result on every machine, by the finaliser of MurmurHash3 (Appleby, public domain)."""
+    The hash is the finaliser of MurmurHash3 (Appleby, public domain), with the same result on every machine.
+    """
+    words = np.arange(first, first + count).astype(np.uint32)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         words ^= words >> shift
         words *= np.uint32(factor)
     words ^= words >> 16
-    return words
+    return (words % SIZE + (words >> 31) * SIZE).astype(np.uint8)
