@@ -90,8 +90,10 @@ class Breakers:
         under: Lease | None = None,
         at: Endpoint | None = None,
         doubt: str | None = None,
-    ) -> None:
+    ) -> Client | None:
         """Record that a call failed. `failure` says in which phase and why, and gets its instant here.
+
+        Returns the client as it is stored now, without its labels, or None if it was removed.
 
         With a `doubt` about the address `at`, it has to prove again that it belongs to the client's device.
         A call that was made `under` a lease counts only while the lease holds, because agents may have been told that
@@ -103,9 +105,12 @@ class Breakers:
             after = client.failed(failure, now, self._rng)
             return after if at is None else after.identified(at, Health(alive=False, doubt=doubt), now)
 
-        with contextlib.suppress(NotFound):
-            await self._change(client_id, decide, under=under)
-            self._metrics.client_failures.labels(failure.kind, failure.phase).inc()
+        try:
+            changed = await self._change(client_id, decide, under=under)
+        except NotFound:
+            return None
+        self._metrics.client_failures.labels(failure.kind, failure.phase).inc()
+        return changed
 
     async def succeed(self, client_id: str) -> None:
         """Record that a call succeeded."""
@@ -116,11 +121,11 @@ class Breakers:
     async def isolate(self, client_id: str) -> Breaker:
         """Open a breaker by hand. Raises `NotFound`."""
         now = self._clock.now()
-        return await self._change(client_id, _by(lambda breaker: breaker.isolate(now)), self._api_db)
+        return (await self._change(client_id, _by(lambda breaker: breaker.isolate(now)), self._api_db)).breaker
 
     async def reset(self, client_id: str) -> Breaker:
         """Close a breaker by hand, and forget a row of wrong evaluations. Raises `NotFound`."""
-        return await self._change(client_id, Client.reset, self._api_db)
+        return (await self._change(client_id, Client.reset, self._api_db)).breaker
 
     async def get(self, client_id: str) -> Breaker:
         """Read a breaker. Raises `NotFound`."""
@@ -155,7 +160,7 @@ class Breakers:
         db: Database | None = None,
         *,
         under: Lease | None = None,
-    ) -> Breaker:
+    ) -> Client:
         async with (db or self._db).begin() as tx:
             if under is not None and not await tx.leases.holds(under):
                 raise Fenced(under.training_id)
@@ -165,7 +170,7 @@ class Breakers:
             await self.note(tx, client.breaker, changed.breaker, client_id)
             for event in identity_events(client, changed):
                 await tx.events.append(event)
-        return changed.breaker
+        return changed
 
 
 def _by(decide: Callable[[Breaker], Breaker]) -> Callable[[Client], Client]:

@@ -138,7 +138,7 @@ class Dispatcher:
                     continue
                 reason = str(error)
                 failure, lease = assignment.failure(reason, error.kind), assignment.lease
-                await self._breakers.fail(client_id, failure, under=lease, at=task.agent, doubt=error.doubt)
+                stored = await self._breakers.fail(client_id, failure, under=lease, at=task.agent, doubt=error.doubt)
                 passing, kind, traceback = error.passing, error.kind, error.traceback
             else:
                 return TaskOutcome(task.run, result)
@@ -146,7 +146,6 @@ class Dispatcher:
             tries = max(1, task.run.attempts)
             if not passing:
                 return TaskOutcome(task.run, reason=reason, kind=kind, traceback=traceback)
-            stored = await self._breakers.look(client_id)
             if stored is None or stored.breaker.state == "open" or not budget.spend(tries):
                 return TaskOutcome(task.run, reason=reason, kind=kind, traceback=traceback)
             await self._clock.sleep(pause(tries, self._rng))

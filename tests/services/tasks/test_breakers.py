@@ -52,7 +52,9 @@ async def test_three_failures_open_a_breaker_and_operators_are_told_once(
     await breakers.fail("a", FAILURE)
     assert (await breakers.get("a")).state == "open"
     assert (await breakers.get("a")).retry_at == NOW + 30
-    await breakers.fail("a", FAILURE)  # a call that was under way
+    stored = await breakers.fail("a", FAILURE)  # a call that was under way
+    assert stored is not None
+    assert stored.breaker == await breakers.get("a")
     (event,) = await told(db)
     assert (event.type, event.client_id) == ("breaker.open", "a")
     assert event.data == {"was": "closed", "retry_at": NOW + 30, "reason": "fit: the agent answered 500"}
@@ -150,7 +152,7 @@ async def test_there_is_no_breaker_of_a_stranger(breakers: Breakers) -> None:
 
 
 async def test_what_happens_to_a_client_that_was_removed_is_recorded_nowhere(breakers: Breakers, db: Database) -> None:
-    await breakers.fail("stranger", FAILURE)
+    assert await breakers.fail("stranger", FAILURE) is None
     await breakers.succeed("stranger")
     assert await breakers.look("stranger") is None
     assert await told(db) == []
