@@ -42,14 +42,20 @@ def prepared(settings: Settings) -> "ControlPlane":
     app = create_app(settings)
     asyncio.run(prepare_database(settings))
     tls = for_callers(settings.tls)
-    rpc = _over_grpc(app, settings)
+    bounds = Bounds(places=places(), refusals_per_second=settings.refusals_per_second)
+    config = _configuration(app, settings, bounds)
+    rpc = _over_grpc(app, settings, config.forwarded_allow_ips)
     sockets = _listening(settings.host, settings.port)
     app.state.system.address_guard.listens_at(sockets)
     key = app.state.system.admin_key
     if settings.auth.enabled and key.made:
         click.echo(f"admin key (shown once, kept in {key_path(settings)}): {key.reveal()}", err=True)
-    bounds = Bounds(places=places(), refusals_per_second=settings.refusals_per_second)
-    config = uvicorn.Config(
+    preparing = interpreter.tune(app.openapi)
+    return ControlPlane(config, app.state.system, bounds, sockets, tls=tls, preparing=preparing, rpc=rpc)
+
+
+def _configuration(app: FastAPI, settings: Settings, bounds: Bounds) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         http=QuickConnection,
         ws="none",
@@ -59,11 +65,9 @@ def prepared(settings: Settings) -> "ControlPlane":
         server_header=False,
         timeout_graceful_shutdown=max(1, int(settings.coordinator.drain_seconds)),
     )
-    preparing = interpreter.tune(app.openapi)
-    return ControlPlane(config, app.state.system, bounds, sockets, tls=tls, preparing=preparing, rpc=rpc)
 
 
-def _over_grpc(app: FastAPI, settings: Settings) -> "RpcServer | None":
+def _over_grpc(app: FastAPI, settings: Settings, proxies: list[str] | str) -> "RpcServer | None":
     """Make the server for gRPC, if there is a port for it. Raises `WrongSetting` if its packages are missing."""
     if settings.grpc.port is None:
         return None
@@ -74,7 +78,7 @@ def _over_grpc(app: FastAPI, settings: Settings) -> "RpcServer | None":
             f"TCSFEEL_GRPC__PORT: needs packages that are not installed ({error}): install the extra with "
             "pip install 'tcsfeel-server[grpc]', or leave the port out"
         ) from None
-    return RpcServer(app, settings, app.state.system.metrics)
+    return RpcServer(app, settings, app.state.system.metrics, proxies)
 
 
 def _listening(host: str, port: int) -> list[socket.socket]:

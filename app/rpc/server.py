@@ -49,10 +49,15 @@ log = structlog.get_logger(__name__)
 
 
 class RpcServer:
-    """Serves the methods over the application `app`, which has to run meanwhile."""
+    """Serves the methods over the application `app`, which has to run meanwhile.
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self._gateway = Gateway(app)
+    The addresses in `proxies` may say for whom they call.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: Settings, metrics: Metrics, proxies: list[str] | str = "127.0.0.1"
+    ) -> None:
+        self._gateway = Gateway(app, proxies)
         self._settings = settings
         arrivals = Arrivals()
         self._service = Topology(self._gateway, metrics, arrivals)

@@ -121,8 +121,9 @@ async def _refuse(context: Context, code: grpc.StatusCode, detail: str, trailers
 
 def sender_of(context: Context) -> Sender:
     """Find out who sent a call."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for key, value in context.invocation_metadata() or ():
         if isinstance(value, str) and value.isascii() and value.isprintable():  # otherwise it is no header of HTTP
-            found.setdefault(key, value)
-    return Sender(found.get("authorization"), address_of(context), found.get("x-request-id"))
+            found.setdefault(key, []).append(value)
+    authorization, request_id = (found.get(key, [None])[0] for key in ("authorization", "x-request-id"))
+    return Sender(authorization, address_of(context), request_id, ", ".join(found.get("x-forwarded-for", ())) or None)

@@ -1,5 +1,6 @@
 """The Compose file: its own tool accepts it, and it is what the documentation says of it."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -81,6 +82,14 @@ def test_prometheus_scrapes_every_server_and_grafana_has_the_dashboards() -> Non
     assert "/etc/prometheus/alerts.yml" in {volume.split(":")[1] for volume in services()["prometheus"]["volumes"]}, (
         "the rules that its configuration names"
     )
+
+
+def test_the_proxy_passes_grpc_on_to_the_port_of_every_server() -> None:
+    port = services()["server-1"]["environment"]["TCSFEEL_GRPC__PORT"]
+    assert f"{port}:{port}" in services()["proxy"]["ports"]
+    text = (COMPOSE / "haproxy.cfg").read_text()
+    assert f"bind :{port} ssl " in text
+    assert re.findall(r"server (\S+) (\S+) track servers/\1\n", text) == [(name, f"{name}:{port}") for name in SERVERS]
 
 
 def test_no_secret_is_in_the_repository() -> None:

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx2
 import yaml
 from moto.server import ThreadedMotoServer
@@ -26,6 +27,7 @@ from sqlalchemy.engine import make_url
 from tcsfeel.certificates import trusted
 from tests import databases, postgres
 from tests.e2e.servers import free_port
+from tests.rpc.callers import call
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -38,7 +40,7 @@ IMAGES = {
     "tcsfeel-agent": ({"XDG_STATE_HOME": "/state"}, ["tcsfeel", "agent"], [], "/state"),
 }
 VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::\?[^}]*)?\}")
-ADDRESS = re.compile(r"\b([a-z]+(?:-[0-9])?):([0-9]{4})\b")
+ADDRESS = re.compile(r"\b([a-z]+(?:-[0-9])?):([0-9]{4,5})\b")
 ON_FAILURE = re.compile(r"on-failure:(\d+)")
 FIRST_PAUSE = 0.1  # seconds before a service that has failed is started again
 STOP_SECONDS = 30.0
@@ -68,8 +70,11 @@ class Composed:
         return found
 
     def address(self, name: str) -> str:
-        """Return where a service listens on this machine, such as 127.0.0.1:40000."""
-        return next(real for named, real in self._addresses.items() if named.partition(":")[0] == name)
+        """Return where a service listens on this machine, such as 127.0.0.1:40000.
+
+        `name` is that of the service, or of one of its ports, such as ``proxy:50051``.
+        """
+        return next(real for named, real in self._addresses.items() if name in {named, named.partition(":")[0]})
 
     def log(self, name: str) -> Path:
         return self.directory / f"{name}.log"
@@ -133,7 +138,7 @@ class Composed:
         found = [self.in_its_place(name, word) for word in words]
         port = self._own_port(name)
         if found[:2] == ["tcsfeel", "serve"]:
-            found += ["--port", port]
+            found += ["--port", port, "--grpc-port", self.address(f"{name}:50051").rpartition(":")[2]]
         elif "--port" in found:  # that of a container, which has a network of its own
             found[found.index("--port") + 1] = port
             found += ["--host", "127.0.0.1"]
@@ -200,8 +205,8 @@ def composed(directory: Path, *, server: str | None = None) -> Iterator[Composed
     shutil.copytree(COMPOSE, directory / "compose", ignore=shutil.ignore_patterns(".env", "certificates"))
     subprocess.run([directory / "compose" / "prepare"], check=True, capture_output=True)  # noqa: S603  (ours)
     shutil.copytree(DEPLOY / "prometheus", directory / "prometheus")
-    servers = ["server-1:8080", "server-2:8080", "server-3:8080"]
-    names = [*servers, "proxy:8443", "pushed:9000", "store:8333", "prometheus:9090"]
+    listening = [f"{name}:{port}" for port in (8080, 50051) for name in ("server-1", "server-2", "server-3")]
+    names = [*listening, "proxy:8443", "proxy:50051", "pushed:9000", "store:8333", "prometheus:9090"]
     ports = {name: f"127.0.0.1:{free_port()}" for name in names}
     with ExitStack() as stack:
         at = make_url(server or stack.enter_context(postgres.server()))
@@ -220,7 +225,8 @@ def composed(directory: Path, *, server: str | None = None) -> Iterator[Composed
 
 def start_proxy(found: Composed) -> None:
     """Start HAProxy with the file's configuration."""
-    text = found.configuration("haproxy.cfg").replace("bind :8443", f"bind {found.address('proxy')}")
+    text = found.configuration("haproxy.cfg")
+    text = re.sub(r"bind :(\d+)", lambda match: f"bind {found.address(f'proxy:{match[1]}')}", text)
     file = found.directory / "haproxy.cfg"
     file.write_text(text)
     haproxy = str(shutil.which("haproxy"))
@@ -245,6 +251,19 @@ def start_prometheus(found: Composed) -> str | None:
             [program, *command, listens], stdout=log, stderr=log
         )
     return address
+
+
+async def over_grpc(found: Composed, api: httpx2.AsyncClient) -> list[str]:
+    """Select through the proxy over gRPC and over REST, and return a problem if they differ."""
+    asked = {"min_clients": 2, "max_clients": 3, "seed": 11}
+    rest = (await api.post("/v1/selections", json=asked)).raise_for_status().json()
+    expected = [one["client_id"] for one in rest["selected"]]
+    trust = grpc.ssl_channel_credentials((found.files / "certificates" / "authority.pem").read_bytes())
+    key = (("authorization", f"Bearer {found.secrets['TCSFEEL_AUTH__ADMIN_KEY']}"),)
+    async with grpc.aio.secure_channel(found.address("proxy:50051"), trust) as channel:
+        answer = await call(channel, "OptimizeTopology", metadata=key, **asked)
+    selected = [one.client_id for one in answer.selected]
+    return [] if selected == expected else [f"gRPC selects {selected}, and REST {expected}"]
 
 
 def caller(found: Composed) -> httpx2.AsyncClient:

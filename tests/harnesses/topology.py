@@ -23,7 +23,7 @@ from typing import Any
 import httpx2
 
 from tests.e2e.servers import unhandled
-from tests.harnesses.composed import Composed, Missing, caller, composed, start_prometheus, start_proxy
+from tests.harnesses.composed import Composed, Missing, caller, composed, over_grpc, start_prometheus, start_proxy
 from tests.harnesses.scraping import watched
 
 PATIENCE = 240.0
@@ -136,6 +136,7 @@ async def topology(directory: Path, server: str | None = None) -> Outcome:
         try:
             await Watch(services, api, outcome).follow()
             await _all_events(api, outcome)
+            outcome.problems += await over_grpc(services, api)
             if "prometheus" in services.processes:
                 outcome.watched, problems = await watched(services.address("prometheus"), len(SERVERS), until)
                 outcome.problems += problems

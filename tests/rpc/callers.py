@@ -16,10 +16,10 @@ SECONDS = 60.0  # for machines that are busy with something else
 
 
 @asynccontextmanager
-async def serving(api: Api) -> AsyncIterator[grpc.aio.Channel]:
+async def serving(api: Api, proxies: str = "127.0.0.1") -> AsyncIterator[grpc.aio.Channel]:
     """Serve gRPC over the application of `api`, on a port of its own."""
     settings = api.system.settings.model_copy(update={"grpc": api.system.settings.grpc.model_copy(update={"port": 0})})
-    server = RpcServer(api.app, settings, api.system.metrics)
+    server = RpcServer(api.app, settings, api.system.metrics, proxies)
     await server.listen()
     await server.start()
     try:

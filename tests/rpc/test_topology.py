@@ -9,7 +9,7 @@ import pytest
 from app.rpc.operations import MOST_BYTES
 from tests.api import KEY, Api
 from tests.planes import until
-from tests.rpc.callers import BEARER, call, refused
+from tests.rpc.callers import BEARER, call, refused, serving
 
 Code = grpc.StatusCode
 LINKS = {"edges": [{"source": "edge-0", "target": "edge-1", "cost": 0.1}]}
@@ -127,6 +127,21 @@ async def test_callers_need_the_keys_and_roles_of_rest(api: Api, channel: grpc.a
     assert (
         await call(channel, report, metadata=await issued(api, "operator"), client_id="edge-0")
     ).client_id == "edge-0"
+
+
+async def test_a_proxy_on_this_machine_is_believed_for_whom_it_calls(api: Api, channel: grpc.aio.Channel) -> None:
+    await fleet(api, 2)
+    forwarded = (("x-forwarded-for", "198.51.100.66"), ("x-forwarded-for", "203.0.113.7"))  # the proxy's is the last
+    await call(channel, "UpdateClientPerformance", metadata=(*BEARER, *forwarded), client_id="edge-0")
+    async with serving(api, proxies="192.0.2.1") as other:
+        await call(other, "UpdateClientPerformance", metadata=(*BEARER, *forwarded), client_id="edge-0")
+
+    async def recorded() -> bool:
+        asked = {"operation": "POST /v1/clients/{client_id}/outcomes"}
+        items = (await api.http.get("/v1/audit", params=asked)).json()["items"]
+        return sorted(one["address"] for one in items) == ["127.0.0.1", "203.0.113.7"]
+
+    await until(recorded)
 
 
 @pytest.mark.parametrize(
