@@ -20,7 +20,9 @@ from tests.e2e.servers import Server, call, free_port, server
 ROOT = Path(__file__).parent.parent.parent
 LIBRARIES = Path("/usr/share/gocode")
 NEEDED = ("go", "protoc-gen-go", "protoc-gen-go-grpc")
-HINT = "apt-get install golang-go golang-google-grpc-dev golang-google-protobuf-dev protoc-gen-go-grpc"
+HINT = (
+    "apt-get install golang-go golang-google-grpc-dev golang-google-protobuf-dev protoc-gen-go-1-5 protoc-gen-go-grpc"
+)
 missing = [name for name in NEEDED if shutil.which(name) is None]
 if not (LIBRARIES / "src/google.golang.org/grpc").is_dir():
     missing.append("golang-google-grpc-dev")
