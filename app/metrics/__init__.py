@@ -4,8 +4,8 @@ One `Metrics` belongs to one registry, so that two applications in one process (
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import get_args
 
@@ -159,6 +159,16 @@ class Metrics:
         self.model_files_removed = counter(
             "federated_model_files_removed", "Number of removed files of models and optimiser states"
         )
+
+    @contextmanager
+    def time_selection(self, training_id: str | None, number: int | None) -> Iterator[None]:
+        """Time how long it takes to plan a round. If it is a training's, the time leads to the round's trace."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            trace = None if training_id is None or number is None else self.exemplar_of(training_id, number)
+            self.selection_duration.observe(time.monotonic() - began, trace)
 
     def watch_connections(self, pool: str, connections: Callable[[], tuple[int, int]]) -> None:
         """Show how many `connections` of a pool are in use and how many are idle, each time the metrics are read."""

@@ -131,13 +131,14 @@ class Planner:
         losses: Mapping[str, float] = MappingProxyType({}),
         examples: Mapping[str, int] = MappingProxyType({}),
         training_id: str | None = None,
+        number: int | None = None,
         patience: float | None = None,
     ) -> Selection:
         """Run a strategy. The same fleet, history, policy, seed, losses and examples give the same answer.
 
-        `losses` and `examples` hold what clients have reported in this training. A strategy that has not ended after
-        `patience` seconds by the clock is given up. Its thread cannot be stopped; while it goes on, the training gets
-        no other.
+        `losses` and `examples` hold what clients have reported in this training, `number` is that of its round. A
+        strategy that has not ended after `patience` seconds by the clock is given up. Its thread cannot be stopped;
+        while it goes on, the training gets no other.
 
         Raises:
             UnknownStrategy, NotEnoughClients, BudgetTooSmall, StrategyFailed.
@@ -159,7 +160,7 @@ class Planner:
                 return replace(chosen, skipped=joined(chosen.skipped, fleet.shut_out))
 
         try:
-            with self._metrics.selection_duration.time(), party(f"strategy {strategy}"):
+            with self._metrics.time_selection(training_id, number), party(f"strategy {strategy}"):
                 return await self._in_time(in_thread("selection", run), patience)
         except _NotInTime:
             if not course.begun.is_set():

@@ -129,6 +129,7 @@ class Selecting:
                 losses=newest_losses(past),
                 examples=newest_examples(past),
                 training_id=training.id,
+                number=round_.number,
                 patience=max(0.0, round_.deadline_at - self._clock.now()),
             )
         except NotEnoughClients as error:

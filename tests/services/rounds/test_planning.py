@@ -12,6 +12,7 @@ from app.domain.clients import Client, Measured
 from app.domain.eligibility import Where
 from app.domain.failures import Failure
 from app.domain.rounds import Participation
+from app.metrics import Metrics
 from app.services.fleet.connectivity import LatestConnectivity
 from app.services.fleet.roster import LatestRoster
 from app.services.rounds.fleets import Fleet
@@ -186,8 +187,23 @@ async def test_clients_without_labels_are_known_by_their_sketches_in_this_traini
 async def test_selections_are_timed(sqlite: Database) -> None:
     counts = metrics()
     planner = Planner(LatestRoster(), LatestConnectivity(), FakeClock(NOW), counts)
-    await planner.select(await fleet(sqlite, planner, [client("a")]), "random", History(), ONE, 1)
+    found = await fleet(sqlite, planner, [client("a")])
+    await planner.select(found, "random", History(), ONE, 1)
     assert counts.registry.get_sample_value("federated_selection_duration_seconds_count") == 1
+    assert exemplars(counts) == []
+
+
+async def test_the_time_of_a_rounds_selection_leads_to_its_trace(sqlite: Database) -> None:
+    counts = metrics()
+    counts.exemplar_of = lambda training_id, number: {"trace_id": f"{training_id} {number}"}
+    planner = Planner(LatestRoster(), LatestConnectivity(), FakeClock(NOW), counts)
+    found = await fleet(sqlite, planner, [client("a")])
+    await planner.select(found, "random", History(), ONE, 1, training_id="t", number=7)
+    assert exemplars(counts) == [{"trace_id": "t 7"}]
+
+
+def exemplars(counts: Metrics) -> list[dict[str, str]]:
+    return [one.exemplar.labels for one in next(iter(counts.selection_duration.collect())).samples if one.exemplar]
 
 
 async def test_a_selection_that_cannot_be_says_why(sqlite: Database, planner: Planner) -> None:
