@@ -19,6 +19,7 @@ from threading import Semaphore, Thread
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
+from app.endings import to_its_end
 from app.sharing import Places
 
 Arguments = ParamSpec("Arguments")
@@ -47,15 +48,40 @@ async def in_thread(
 
     A caller that is cancelled stops waiting, but a function that has begun goes on and keeps its thread.
     """
+    return await _pool(purpose).run(partial(function, *args, **kwargs))  # type: ignore[no-any-return]  # pools run anything
+
+
+async def in_thread_to_its_end(
+    purpose: Purpose, function: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Result:
+    """Call `function` in a thread as `in_thread` does. A caller that is cancelled leaves only when it has ended."""
+    pool, call = _pool(purpose), partial(function, *args, **kwargs)
+    if pool.crowded:
+        return await to_its_end(pool.run(call))  # type: ignore[no-any-return]
+    return await pool.run(call, kept=True)  # type: ignore[no-any-return]
+
+
+def _pool(purpose: Purpose) -> "Pool":
     loop = asyncio.get_running_loop()
     pools = _POOLS.get(loop)
     if pools is None:
         _POOLS[loop] = pools = {name: Pool(name) for name in get_args(Purpose)}
-    return await pools[purpose].run(partial(function, *args, **kwargs))  # type: ignore[no-any-return]  # pools run anything
+    return pools[purpose]
 
 
 # In a task these would not only mean that a function has failed: `sys.exit()` would end the event loop.
 _OF_THE_LOOP = (StopIteration, GeneratorExit, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
+
+
+class _Kept(asyncio.Future[Any]):
+    """A future that cannot be cancelled: a task that is cancelled while it awaits it goes on when it is done.
+
+    So it takes three passes of the event loop less than `to_its_end`, which needs a separate task.
+    """
+
+    def cancel(self, msg: Any = None) -> bool:
+        del msg
+        return False
 
 
 class Pool:
@@ -68,11 +94,19 @@ class Pool:
         self._jobs: SimpleQueue[Callable[[], Callable[[], object]]] = SimpleQueue()
         self._idle = Semaphore(0)  # counts the threads that wait for a job and have not been promised one
 
-    async def run(self, function: Callable[[], Any]) -> Any:
-        """Call `function` in a thread once there is a place for it."""
+    @property
+    def crowded(self) -> bool:
+        """Tell whether a caller would have to wait for a place now."""
+        return self._places.crowded
+
+    async def run(self, function: Callable[[], Any], *, kept: bool = False) -> Any:
+        """Call `function` in a thread once there is a place for it.
+
+        With `kept`, a caller that is cancelled after that gets the cancellation when the function has ended.
+        """
         holder = await self._places.take()
         loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[Any] = loop.create_future()
+        outcome: asyncio.Future[Any] = _Kept(loop=loop) if kept else loop.create_future()
         context = contextvars.copy_context()
 
         def end(problem: BaseException | None, result: Any) -> None:

@@ -12,7 +12,9 @@ from functools import partial
 import pytest
 
 from app.sharing import party
-from app.threads import THREADS, OneThread, Pool, in_thread
+from app.threads import THREADS, OneThread, Pool, in_thread, in_thread_to_its_end
+
+PATIENCE = 60.0  # seconds, for machines that are busy with something else
 
 
 @contextmanager
@@ -174,3 +176,36 @@ async def test_one_thread_ends_with_the_last_reference_to_it() -> None:
     gc.collect()
     running.join(10)
     assert not running.is_alive()
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_caller_that_is_cancelled_may_leave_when_its_function_has_ended(crowded: bool, fails: bool) -> None:
+    go_on, ended = threading.Event(), False
+
+    def work() -> None:
+        nonlocal ended
+        go_on.wait(PATIENCE)
+        ended = True
+        if fails:
+            raise ZeroDivisionError
+
+    others = [asyncio.create_task(in_thread("files", go_on.wait, PATIENCE)) for _ in range(THREADS["files"] * crowded)]
+    await asyncio.sleep(0)
+    caller = asyncio.create_task(in_thread_to_its_end("files", work))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert ended
+    await asyncio.gather(*others)
+
+
+async def test_what_runs_to_its_end_returns_and_raises() -> None:
+    assert await in_thread_to_its_end("files", divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await in_thread_to_its_end("files", divmod, 7, 0)

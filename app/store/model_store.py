@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
 from app.domain.errors import NotFound
-from app.endings import to_its_end
 from app.store.spares import SpareFiles
-from app.threads import in_thread
+from app.threads import in_thread_to_its_end
 from tcsfeel import private
 from tcsfeel.errors import Picklable
 
@@ -288,7 +287,7 @@ async def _in_thread(
     function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
     """Run in a thread. A cancelled caller leaves only when the thread has: two threads must not share one file."""
-    return await to_its_end(in_thread("files", function, *args, **kwargs))
+    return await in_thread_to_its_end("files", function, *args, **kwargs)
 
 
 def _sync(directory: Path) -> None:

@@ -113,7 +113,8 @@ def test_a_full_update_of_a_megabyte_is_soon_checked_if_nothing_is_made_of_it(tm
     other = replace(client("a"), profile=replace(client("a").profile, data_distribution=None))
     came = Result(full.place("a").write([encode(model.parameters(), result_metadata(RESULT))]), "identity", 0.0)
     assert full.is_soon_checked(labelled, came)
-    assert not full.is_soon_checked(other, came), "its labels are sketched"
+    assert not full.is_soon_checked(other, came), "a million values are sketched"
+    assert replace(full, model=pack({"w": np.zeros(BLOCK_BYTES // 8, np.float32)})).is_soon_checked(other, came)
     assert not encoded.is_soon_checked(labelled, came), "it may be expanded"
     assert not replace(full, present=model).is_soon_checked(labelled, came), "it is moved to another model"
     assert not replace(full, model=pack({"w": np.zeros(BLOCK_BYTES, np.int8)})).is_soon_checked(labelled, came)
