@@ -57,7 +57,7 @@ async def in_thread_to_its_end(
     """Call `function` in a thread as `in_thread` does. A caller that is cancelled leaves only when it has ended."""
     pool, call = _pool(purpose), partial(function, *args, **kwargs)
     if pool.crowded:
-        return await to_its_end(pool.run(call))  # type: ignore[no-any-return]
+        return await to_its_end(pool.run(call))
     return await pool.run(call, kept=True)  # type: ignore[no-any-return]
 
 

@@ -179,15 +179,18 @@ class Planner:
         if patience is None:
             return await work
         running, timer = asyncio.create_task(work), asyncio.create_task(self._clock.sleep(patience))
+        in_time = False
         try:
             await asyncio.wait({running, timer}, return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
-                raise _NotInTime
-            return running.result()
+            in_time = running.done()
         finally:
             running.cancel()
             timer.cancel()
-            await asyncio.gather(running, timer, return_exceptions=True)
+            if not in_time:  # else only the timer has to end, which takes three passes of the event loop
+                await asyncio.gather(running, timer, return_exceptions=True)
+        if not in_time:
+            raise _NotInTime
+        return running.result()
 
 
 def _origin(error: BaseException) -> str:
