@@ -32,7 +32,7 @@ export class Api {
 	async #send(method, path, { query, body, signal, key, headers: own } = {}) {
 		const url = new URL(path, ROOT);
 		for (const [name, value] of Object.entries(query ?? {})) {
-			if (value !== null && value !== undefined) url.searchParams.set(name, value);
+			for (const one of [value].flat()) if (one !== null && one !== undefined) url.searchParams.append(name, one);
 		}
 		const headers = key === undefined ? { ...own } : { Authorization: `Bearer ${key}` };
 		if (body !== undefined) headers["Content-Type"] = "application/json";

@@ -2,6 +2,7 @@
 
 import { pathOf } from "./api.js";
 import { facts, h, p, paged, Panel, row, table } from "./dom.js";
+import { breakerHistory, Changes, figureCharts } from "./history.js";
 import { ago, at, count, many, number, seconds } from "./units.js";
 import { badge, breaker, clientLink, LIVE, trainingLink } from "./words.js";
 
@@ -60,18 +61,20 @@ export class ClientView {
 	constructor(app, id) {
 		this.app = app;
 		this.id = id;
+		this.changes = new Changes(app.api, id);
 		this.title = id;
-		this.panels = { state: new Panel(null), measured: new Panel("What it claims, and what was measured"), breaker: new Panel("Breaker and last failures"), parts: new Panel("Its part in rounds") };
+		this.panels = { state: new Panel(null), measured: new Panel("What it claims, and what was measured"), breaker: new Panel("Breaker and last failures"), figures: new Panel("What it measured, by round"), parts: new Panel("Its part in rounds") };
 		this.element = h("div", {}, Object.values(this.panels).map((one) => one.element));
 	}
 
 	async refresh() {
 		const { api } = this.app;
-		const [client, guard] = await Promise.all([api.get(pathOf("clients", this.id)), api.get(pathOf("clients", this.id, "breaker"))]);
+		const [client, guard, changes] = await Promise.all([api.get(pathOf("clients", this.id)), api.get(pathOf("clients", this.id, "breaker")), this.changes.read()]);
 		this.panels.state.show([{ ...client, measured: null }, guard.state], () => this.#state(client, guard));
 		this.panels.measured.show([client.measured, client.data_size, client.bandwidth, client.latency, client.reliability], () => measured(client));
-		this.panels.breaker.show(guard, failures);
+		this.panels.breaker.show([guard, changes.at(-1)?.id], () => [failures(guard), breakerHistory(changes)]);
 		if (Date.now() - this.#partsAt > EVERY_SECONDS * 1000) [this.#parts, this.#partsAt] = [await this.#participations(), Date.now()];
+		this.panels.figures.show(this.#parts, (parts) => figureCharts(parts, this.app.width(2)));
 		this.panels.parts.show(this.#parts, participations);
 		return LIVE;
 	}

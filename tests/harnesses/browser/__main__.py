@@ -88,6 +88,8 @@ class Walk:
         await self._tab.click("Reset its breaker")
         await self._tab.click("Reset its breaker")
         await self._tab.shows("Done: Reset its breaker")
+        await self._tab.shows("How it changed")
+        await self._tab.until("document.querySelectorAll('svg.bar rect').length > 1")
         self._check("a client is isolated, and its breaker is reset", holds=True)
 
     async def _training(self) -> None:
