@@ -47,6 +47,7 @@ class Adder:
         self.problem: Exception | None = None
         self.returns: Parameters | None = None
         self.steps: int | None = None
+        self.asked_steps: int | None = None
 
     def initial_parameters(self) -> Parameters:
         return {"w": np.zeros(3, np.float32)}
@@ -59,7 +60,9 @@ class Adder:
         if self.problem is not None:
             raise self.problem
         moved = {"w": parameters["w"] + np.float32(self.step)} if self.returns is None else self.returns
-        return FitResult(moved, self.examples, self.loss, self.accuracy, num_steps=self.steps)
+        return FitResult(
+            moved, self.examples, self.loss, self.accuracy, num_steps=self.steps, asked_steps=self.asked_steps
+        )
 
     def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
         self.evaluated[task.id] += 1

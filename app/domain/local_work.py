@@ -15,6 +15,7 @@ import numpy.typing as npt
 from app.domain.rounds import Participation
 from app.domain.selections import local_epochs
 from app.domain.trainings import TrainingConfig
+from tcsfeel.aggregation.mean import WEIGHTS
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection.candidates import Candidates
 from tcsfeel.selection.pool import MAX_SECONDS, train_seconds
@@ -25,6 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 ROUNDING = 1e-9  # of a number of epochs
 WHOLE = 0.8  # the share of the clients that do all epochs: with fewer, a round is shorter, but more rounds are needed
+MARGIN_SHARE, MOST_MARGIN = 0.1, 60.0  # of a task's time, and seconds
 
 
 def elastic_epochs(epochs: int, transfers: Floats, fits: Floats) -> npt.NDArray[np.intp]:
@@ -100,6 +102,25 @@ def begun(selection: Selection, epochs: Mapping[str, int]) -> Iterator[Participa
         )
 
 
+def takes_partial(config: TrainingConfig) -> bool:
+    """Tell whether a client may hand over a part of its work at the deadline: it needs weights, and nobody's mean."""
+    return config.aggregation in WEIGHTS and config.topology == "star"
+
+
+def handover_margin(seconds: float, transfer: float) -> float:
+    """Return how many seconds before a task's deadline its client should hand over what it has, above 0.
+
+    It is a tenth of the time, at most a minute, and two transfers: an agent does not count the time in which the task
+    itself has travelled. It is at most half of the time.
+
+    Args:
+        seconds: that the task has, above 0.
+        transfer: the seconds for which the model travels to the client, at least 0.
+    """
+    return min(seconds / 2, min(MARGIN_SHARE * seconds, MOST_MARGIN) + 2 * transfer)
+
+
 def whole_seconds(seconds: float, part: Participation, config: TrainingConfig) -> float:
-    """Return how many seconds a client would take for all epochs that has taken `seconds` for those of its task."""
-    return seconds if part.local_epochs is None else seconds * local_epochs(config) / part.local_epochs
+    """Return how many seconds a client would take for all epochs that has taken `seconds` for its part of them."""
+    asked = seconds / part.share
+    return asked if part.local_epochs is None else asked * local_epochs(config) / part.local_epochs

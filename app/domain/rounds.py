@@ -98,6 +98,7 @@ class Participation:
         carried_to: the round that its task went on into, of a carried one; None while that has not been planned.
         sent_before: the bytes that the client was sent for such a task in earlier rounds.
         local_epochs: how many local epochs its task asks for, of those of the training; None if it is all of them.
+        asked_steps: how many local steps its task asked for, if its client handed over a part of them; None otherwise.
     """
 
     client_id: str
@@ -129,6 +130,12 @@ class Participation:
     carried_to: int | None = None
     sent_before: int = 0
     local_epochs: int | None = None
+    asked_steps: int | None = None
+
+    @property
+    def share(self) -> float:
+        """The share, in (0, 1], of the local steps that its client took of those that its task asked for."""
+        return 1.0 if self.asked_steps is None else (self.num_steps or self.asked_steps) / self.asked_steps
 
     def shown(self) -> "Participation":
         """Return the participation with its reason as it is stored and shown, since parts of it come from agents."""

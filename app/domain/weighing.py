@@ -1,7 +1,8 @@
 """Weigh the updates that a round has received before they are aggregated, where their examples alone do not decide.
 
 The rule `balanced` weighs them by what is known of their clients' labels. An update of a carried task has a smaller
-weight, the older the model is from which it began.
+weight, the older the model is from which it began. So has a partial update, the fewer of its steps were taken, unless
+the rule goes by the steps itself: FedNova divides each update by them, and SCAFFOLD weighs all clients the same.
 """
 
 import math
@@ -12,16 +13,20 @@ from itertools import chain
 from app.domain.carrying import discount
 from app.domain.measurements import reported
 from app.domain.relays import by_file
-from app.domain.rounds import Round
+from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation.balance import balanced_within_bounds
 from tcsfeel.aggregation.mean import WEIGHTS
+from tcsfeel.aggregation.updates import NEED_STEPS
 from tcsfeel.aggregation.weights import bounded
 from tcsfeel.selection.skew import believable_skew
 from tcsfeel.selection.types import Candidate
 
-BY_STALENESS = "as the rule weighs them, times 1/sqrt(1 + staleness)"
+AS_USUAL = "as the rule weighs them"
+BY_STALENESS = ", times 1/sqrt(1 + staleness)"
+BY_STEPS = ", times num_steps/asked_steps"
 STALE_TOO = "; before that, the examples of a stale update are multiplied by 1/sqrt(1 + staleness)"
+PARTIAL_TOO = "; before that, the examples of a partial update are multiplied by num_steps/asked_steps"
 UNKNOWN = "as fedavg: no client of the round reports labels, and no sketch of their updates is known"
 
 
@@ -38,7 +43,7 @@ def weighed(round_: Round, config: TrainingConfig, fleet: Sequence[Candidate]) -
     received = sorted(chain.from_iterable(files), key=lambda part: part.client_id)
     if not received:
         return round_
-    examples = [float(part.num_examples or 0) * discount(part.staleness) for part in received]
+    examples = [float(part.num_examples or 0) * _factor(part, config) for part in received]
     if not any(examples):
         return round_  # there is nothing to divide; the aggregation says so
     candidates = {one.client_id: one for one in fleet}
@@ -59,28 +64,37 @@ def weighed(round_: Round, config: TrainingConfig, fleet: Sequence[Candidate]) -
     weights = {part.client_id: share / total for part, share in zip(received, shares, strict=True)}
     if any(part.staleness for part in received):
         basis += STALE_TOO
+    if any(part.asked_steps for part in received):
+        basis += PARTIAL_TOO
     return replace(_with(round_, weights), weighting=basis)
 
 
 def discounted(round_: Round, config: TrainingConfig) -> Round:
-    """Return the round with the weight of each received update, as its rule and its staleness make it.
+    """Return the round with the weight of each received update, as its rule, its staleness and its steps make it.
 
-    A round without stale updates is returned as it is, and so is one whose updates have no weight.
+    A round is returned as it is if no update is stale or has a smaller weight for its steps, or if none has a weight.
 
     Args:
-        round_: a round that waits for no update any more, without relays.
-        config: its rule is a weighted mean; it may say how much one client may weigh.
+        round_: a round that waits for no update any more; if it has stale or partial updates, then without relays, and
+            its rule is a weighted mean.
+        config: of its training; it may say how much one client may weigh.
     """
     received = [part for part in round_.participations if part.status == "received"]
-    if not any(part.staleness for part in received):
+    factors = [_factor(part, config) for part in received]
+    if all(factor == 1.0 for factor in factors):
         return round_
     weigh = WEIGHTS[config.aggregation]
-    shares = bounded([weigh(reported(part)) * discount(part.staleness) for part in received], config)
+    shares = bounded([weigh(reported(part)) * factor for part, factor in zip(received, factors, strict=True)], config)
     total = math.fsum(shares)
     if total <= 0.0:
         return round_  # there is nothing to divide; the aggregation says so
     weights = {part.client_id: share / total for part, share in zip(received, shares, strict=True)}
-    return replace(_with(round_, weights), weighting=BY_STALENESS)
+    basis = AS_USUAL
+    if any(part.staleness for part in received):
+        basis += BY_STALENESS
+    if any(_steps_share(part, config) < 1.0 for part in received):
+        basis += BY_STEPS
+    return replace(_with(round_, weights), weighting=basis)
 
 
 def weights_of(round_: Round) -> list[float] | None:
@@ -92,6 +106,15 @@ def weights_of(round_: Round) -> list[float] | None:
             return None
         found.append(math.fsum(weights))
     return found or None
+
+
+def _factor(part: Participation, config: TrainingConfig) -> float:
+    """Return the factor, in (0, 1], of the weight of an update that may be stale, or partial."""
+    return discount(part.staleness) * _steps_share(part, config)
+
+
+def _steps_share(part: Participation, config: TrainingConfig) -> float:
+    return 1.0 if config.aggregation in NEED_STEPS else part.share
 
 
 def _with(round_: Round, weights: Mapping[str, float]) -> Round:

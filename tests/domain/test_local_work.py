@@ -3,8 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from app.domain.local_work import begun, elastic_epochs, planned_epochs, whole_seconds
+from app.domain.local_work import (
+    begun,
+    elastic_epochs,
+    handover_margin,
+    planned_epochs,
+    takes_partial,
+    whole_seconds,
+)
 from app.domain.rounds import Participation
 from app.domain.trainings import TrainingConfig
 from tcsfeel.network.connectivity import Connectivity, Edge
@@ -96,3 +104,25 @@ def test_participations_begin_with_their_epochs_and_times_count_as_if_for_all() 
     assert whole_seconds(3.0, a, CONFIG) == 3.0
     assert whole_seconds(3.0, b, CONFIG) == 7.5
     assert whole_seconds(3.0, Participation(client_id="c", local_epochs=5), CONFIG) == 3.0
+
+
+def test_the_time_of_a_part_of_the_work_counts_as_if_for_all() -> None:
+    part = Participation(client_id="c", num_steps=2, asked_steps=8)
+    assert (part.share, replace(part, asked_steps=None).share) == (0.25, 1.0)
+    assert whole_seconds(3.0, part, CONFIG) == 12.0
+    assert whole_seconds(3.0, replace(part, local_epochs=2), CONFIG) == 30.0
+    absurd = replace(part, num_steps=1, asked_steps=10**12)
+    assert whole_seconds(1e9, absurd, CONFIG) == 1e21, "which only makes the client that claims it look slow"
+
+
+def test_a_part_of_the_work_is_taken_by_means_without_relays_alone() -> None:
+    assert takes_partial(TrainingConfig(name="t", aggregation="fednova"))
+    assert not takes_partial(TrainingConfig(name="t", aggregation="krum"))
+    assert not takes_partial(TrainingConfig(name="t", topology="relay"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "transfer", "margin"), [(100.0, 0.0, 10.0), (100.0, 5.0, 20.0), (6000.0, 5.0, 70.0), (1.0, 1e9, 0.5)]
+)
+def test_a_part_is_handed_over_so_early_that_it_can_travel(seconds: float, transfer: float, margin: float) -> None:
+    assert handover_margin(seconds, transfer) == margin

@@ -1,13 +1,24 @@
 """The weights of a round's updates, by what is known of their clients' labels."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
-from app.domain.weighing import BY_STALENESS, STALE_TOO, UNKNOWN, discounted, weighed, weights_of
+from app.domain.weighing import (
+    AS_USUAL,
+    BY_STALENESS,
+    BY_STEPS,
+    PARTIAL_TOO,
+    STALE_TOO,
+    UNKNOWN,
+    discounted,
+    weighed,
+    weights_of,
+)
 from tcsfeel.aggregation.balance import balanced
 from tcsfeel.selection.skew import believable_skew
 from tcsfeel.selection.types import Candidate
@@ -169,7 +180,7 @@ def stale(**staleness: int) -> Round:
 def test_a_stale_update_weighs_less() -> None:
     round_ = discounted(stale(a=0, b=3), TrainingConfig(name="t"))
     assert weights(round_) == {"a": pytest.approx(2 / 3), "b": pytest.approx(1 / 3), "failed": None}
-    assert round_.weighting == BY_STALENESS
+    assert round_.weighting == AS_USUAL + BY_STALENESS
     assert weights_of(round_) == pytest.approx([2 / 3, 1 / 3])
 
 
@@ -193,3 +204,48 @@ def test_stale_updates_that_have_no_weight_at_all_are_left_to_the_aggregation() 
 def test_balanced_weights_start_from_those_of_stale_updates() -> None:
     fleet = [client("a", [50, 50]), client("b", [50, 50])]
     assert weights(weighed(stale(a=0, b=3), BALANCED, fleet))["a"] == pytest.approx(2 / 3)
+
+
+def partial(**steps: tuple[int, int]) -> Round:
+    """A round with an update of each client, of ten examples, with the steps that it took and that it was asked for."""
+    parts = [
+        Participation(
+            client_id=name, status="received", num_examples=10, num_steps=took, asked_steps=None if took == of else of
+        )
+        for name, (took, of) in steps.items()
+    ]
+    return a_round(participations=tuple(parts))
+
+
+def test_a_partial_update_weighs_as_much_as_the_share_of_its_steps() -> None:
+    round_ = discounted(partial(a=(8, 8), b=(2, 8), c=(3, 4)), TrainingConfig(name="t"))
+    assert weights(round_) == pytest.approx({"a": 1 / 2, "b": 0.25 / 2, "c": 0.75 / 2})
+    assert round_.weighting == AS_USUAL + BY_STEPS
+
+
+def test_the_share_of_a_partial_update_multiplies_with_its_staleness() -> None:
+    round_ = partial(a=(8, 8), b=(4, 8))
+    old = tuple(replace(part, staleness=3 * (part.client_id == "b")) for part in round_.participations)
+    both = discounted(replace(round_, participations=old), TrainingConfig(name="t"))
+    assert weights(both) == pytest.approx({"a": 4 / 5, "b": 1 / 5})  # 1 to 1/2 * 1/2
+    assert both.weighting == AS_USUAL + BY_STALENESS + BY_STEPS
+
+
+@pytest.mark.parametrize("rule", ["fednova", "scaffold"])
+def test_a_rule_that_goes_by_steps_does_not_count_them_twice(rule: Any) -> None:
+    round_ = partial(a=(8, 8), b=(2, 8))
+    assert discounted(round_, TrainingConfig(name="t", aggregation=rule)) is round_
+
+
+def test_balanced_weights_start_from_those_of_partial_updates() -> None:
+    fleet = [client("a", None), client("b", None)]
+    round_ = weighed(partial(a=(8, 8), b=(2, 8)), BALANCED, fleet)
+    assert weights(round_) == pytest.approx({"a": 0.8, "b": 0.2})
+    assert round_.weighting == UNKNOWN + PARTIAL_TOO
+
+
+def test_no_number_of_steps_raises_the_weight_of_a_client() -> None:
+    for took, of in [(1, 10**12), (1, 2), (10**12, 10**12)]:
+        b = weights(discounted(partial(a=(8, 8), b=(took, of), c=(1, 2)), TrainingConfig(name="t")))["b"]
+        assert b is not None
+        assert 0 < b <= 1 / 2.5

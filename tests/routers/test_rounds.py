@@ -96,6 +96,7 @@ PART = Participation(
     update_norm=1.5,
     metrics={"accuracy": 0.75, "f1": 0.5},
     num_steps=12,
+    asked_steps=48,
     weight=0.25,
     relay="edge-8",
     local_epochs=3,
@@ -212,6 +213,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "base_model": None,
                 "staleness": 0,
                 "local_epochs": 3,
+                "asked_steps": 48,
             },
             {
                 "client_id": "edge-8",
@@ -239,6 +241,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "base_model": None,
                 "staleness": 0,
                 "local_epochs": None,
+                "asked_steps": None,
             },
         ],
         "evaluations": [

@@ -24,6 +24,7 @@ PART = Participation(
     metrics={"accuracy": 1.0, "rmse": 1e15}, num_steps=10**12, digest="e" * 64,
     evidence=Evidence(call='"@method": GET', answer='"@status": 200\n"content-digest": x', signature=":c2ln:"),
     weight=1 / 3, begun_in=1, base_model="f" * 64, staleness=2, carried_to=4, sent_before=2**41, local_epochs=2,
+    asked_steps=10**12,
 )  # fmt: skip
 EVALUATION = Participation(kind="evaluate",
     client_id="b", status="received", attempts=1, reason="second", num_examples=10**13, loss=-1e300, accuracy=0.5,

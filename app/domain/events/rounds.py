@@ -174,6 +174,8 @@ class ParticipationEnded(OfParticipation):
     begun_in: Annotated[int | None, "the round in which its task began, if it was carried from that round"] = None
     base_model: Annotated[str | None, "the SHA-256 of the model that a carried task began with"] = None
     staleness: Annotated[int | None, "how many model versions old that model was, when the round began"] = None
+    num_steps: Annotated[int | None, "how many local steps the client took, if it handed over a part of them"] = None
+    asked_steps: Annotated[int | None, "how many local steps its task asked for, in that case"] = None
 
 
 class ParticipationReceived(ParticipationEnded):
@@ -264,6 +266,8 @@ def end_of_part(round_: Round, part: Participation) -> OfParticipation | OfEvalu
     more: dict[str, Any] = {} if part.relay is None else {"relay": part.relay}
     if part.begun_in is not None:
         more |= {"begun_in": part.begun_in, "base_model": part.base_model, "staleness": part.staleness}
+    if part.asked_steps is not None:
+        more |= {"num_steps": part.num_steps, "asked_steps": part.asked_steps}
     return _ENDS[part.kind, part.status](
         training_id=round_.training_id,
         round=round_.number,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from app.domain.clients import Client
 from app.domain.failures import Failure
+from app.domain.local_work import handover_margin, takes_partial
 from app.domain.retries import RetryBudget
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import TaskRun
@@ -16,6 +17,7 @@ from app.services.tasks.blocks import BLOCK_BYTES
 from app.store.leases import Lease
 from app.store.spools import SMALL_BYTES, Spool
 from app.threads import in_thread
+from tcsfeel.errors import UpdateRejected
 from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.compression import IDENTITY, largest
 from tcsfeel.wire.headers import LENGTH
@@ -69,18 +71,20 @@ class Phase:
         `part` is its participation as it is stored, and `resumed` is that of `TaskRun`.
         """
         number = self.begun_in or self.round_.number
+        seconds = max(1.0, self.deadline - now) + self.more_seconds
         task = Task(
             id=task_id(self.round_.training_id, number, client.id, self.kind),
             kind=self.kind,
             training_id=self.round_.training_id,
             round=number,
             hyperparameters=self._hyperparameters(part),
-            deadline_seconds=max(1.0, self.deadline - now) + self.more_seconds,
+            deadline_seconds=seconds,
             update_encoding=self.uploads.encoding,
             local_tensors=self.config.parameters.local,
             frozen_tensors=() if self.frozen is None else self.config.parameters.frozen,
             frozen_id="" if self.frozen is None else self.frozen.id,
             control_round=None if self.controlled is None else self.counted.get(client.id, 0),
+            partial_margin=handover_margin(seconds, self.transfer_seconds(client)) if self.takes_partial else 0.0,
         )
         accept = IDENTITY if self.uploads.compression == "none" else self.uploads.compression
         return Assignment(
@@ -101,6 +105,15 @@ class Phase:
         if part is not None and part.local_epochs is not None:
             found["local_epochs"] = part.local_epochs
         return found
+
+    @property
+    def takes_partial(self) -> bool:
+        """Whether its tasks take a part of their work."""
+        return self.kind == "fit" and takes_partial(self.config)
+
+    def transfer_seconds(self, client: Client) -> float:
+        """Return how many seconds the model is expected to travel to a client."""
+        return client.candidate().transfer_seconds(len(self.model.block))
 
     def place(self, client_id: str) -> Spool:
         """Where the answer of one client is kept, until it is refused or the round has ended."""
@@ -148,6 +161,8 @@ class Phase:
             encoding=self.uploads.encoding,
             coding=came.coding,
         )
+        if update.result.partial and not self.takes_partial:
+            raise UpdateRejected("its result is partial, which was not offered")
         if self.present is None:
             return update
         return moved(place, update, self.model, self.present, self.config.statistics)

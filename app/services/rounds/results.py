@@ -69,16 +69,6 @@ class Results:
             return replace(part, status="rejected", reason=str(error)), seen
         result = update.result
         outcome.trace("fit", result)
-        transfer = client.candidate().transfer_seconds(len(phase.model.block))
-        seen = Observation(
-            slow=outcome.run.slow,
-            bandwidth=outcome.run.bandwidth,
-            train_seconds=whole_seconds(max(result.train_seconds, came.worked_seconds - transfer), part, phase.config),
-            quality=update_quality(result.loss),
-            sketch=sketch,
-            encoding=update.encoding,
-            coding=came.coding,
-        )
         received = replace(
             part,
             status="received",
@@ -87,8 +77,19 @@ class Results:
             update=update.file.sha256,
             update_norm=norm,
             num_steps=result.num_steps,
+            asked_steps=result.asked_steps,
             digest=came.file.sha256,
             evidence=came.evidence,
+        )
+        worked = max(result.train_seconds, came.worked_seconds - phase.transfer_seconds(client))
+        seen = Observation(
+            slow=outcome.run.slow,
+            bandwidth=outcome.run.bandwidth,
+            train_seconds=whole_seconds(worked, received, phase.config),
+            quality=update_quality(result.loss),
+            sketch=sketch,
+            encoding=update.encoding,
+            coding=came.coding,
         )
         return received, seen
 

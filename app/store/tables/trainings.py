@@ -137,6 +137,7 @@ participations = Table(
     Column("carried_to", Integer),
     Column("sent_before", BigInteger, nullable=False, server_default="0"),
     Column("local_epochs", Integer),
+    Column("asked_steps", BigInteger),
     ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
     Index("ix_participations_client_id", "client_id"),
     Index("ix_participations_status", "status"),

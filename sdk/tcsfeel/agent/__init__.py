@@ -15,7 +15,7 @@ from tcsfeel.agent.host import AgentHost
 from tcsfeel.agent.loading import load_trainer
 from tcsfeel.agent.server import Hosting, hosting, serve, serve_many
 from tcsfeel.agent.signing import Signing
-from tcsfeel.agent.tasks import task_cancelled
+from tcsfeel.agent.tasks import seconds_left, task_cancelled
 from tcsfeel.agent.trainer import EvaluateResult, Evaluator, FitResult, Profile, Trainer, hyperparameter
 from tcsfeel.wire.codec import Parameters
 from tcsfeel.wire.tasks import Task
@@ -43,6 +43,7 @@ __all__ = [
     "hosting",
     "hyperparameter",
     "load_trainer",
+    "seconds_left",
     "serve",
     "serve_many",
     "task_cancelled",

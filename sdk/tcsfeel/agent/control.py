@@ -7,7 +7,7 @@ mean of its gradients. The server computes the same difference from the update, 
 
 The two stay in step only if they count the same updates. So a new control variate is kept under the number of its
 round, beside the one before, and the next task says which of them the server has counted. A device that does not have
-that one (it was started again, say) goes on from 0. That is what a client begins with, too.
+that one (it was started again, say) goes on from 0, as a client begins.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,6 +30,7 @@ class Entry:
     """One task and its outcome. `payload` is there when done, `failure` when failed.
 
     Attributes:
+        left: tells how many seconds are left until its trainer should hand over what it has.
         digest: the SHA-256 of the payload.
         traceback: the last lines of the traceback of an exception in the trainer.
         broken: whether the failure is a mistake in the trainer, which would happen again.
@@ -37,6 +38,7 @@ class Entry:
 
     task: Task
     expires_at: float
+    left: Callable[[], float]
     state: State = "running"
     payload: Payload | None = None
     digest: bytes = b""

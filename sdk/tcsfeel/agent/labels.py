@@ -6,8 +6,7 @@ released counts are whole numbers, so that the low bits of floating point reveal
 of the least significant bits for differential privacy", 2012). None is below 0, and if all would be 0, all are 1.
 
 A second draw would average the noise out and spend epsilon again. So the released counts are kept, in a file or in this
-object, and always sent again, even if the data changes. The control plane knows them anyway. The noise comes from the
-operating system, and nothing that the control plane sees reveals it.
+object, and always sent again, even if the data changes.
 """
 
 import json

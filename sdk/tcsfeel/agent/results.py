@@ -46,6 +46,7 @@ def fitted(
     *,
     local: Parameters = NOTHING,
     frozen: Parameters = NOTHING,
+    partial: bool = False,
 ) -> Update:
     """Make the update to send from a fit result.
 
@@ -57,14 +58,18 @@ def fitted(
         lost: what rounding lost of the training's previous update.
         local: the other tensors that the trainer was given and has to return.
         frozen: those that it may return as well; they are ignored.
+        partial: whether the task takes a part of the work.
 
     Raises:
-        BrokenResult: it is not a `FitResult`, its tensors differ from the received ones, numbers are out of range, or a
-            local tensor is not finite, which every later task of the training would begin with.
+        BrokenResult: it is not a `FitResult`, its tensors differ from the received ones, numbers are out of range, it
+            is a part that the task does not take, or a local tensor is not finite, which later tasks would begin with.
     """
     if not isinstance(result, FitResult):
         raise BrokenResult(f"fit must return a FitResult, not {type(result).__name__}")
-    measured = _measured(result, seconds, result.num_steps)
+    asked = None if result.asked_steps == result.num_steps else result.asked_steps
+    if asked is not None and not partial:
+        raise BrokenResult("this task does not take a part of its work: let fit go on while seconds_left() is inf")
+    measured = _measured(result, seconds, result.num_steps, asked)
     own = {name: array for name, array in result.parameters.items() if name in local}
     kept = _as_received(own, local)
     _check_finite(kept)
@@ -91,7 +96,9 @@ def evaluate_payload(result: object, seconds: float) -> Payload:
     return _NO_TENSORS.payload(result_metadata(_measured(result, seconds)))
 
 
-def _measured(result: FitResult | EvaluateResult, seconds: float, steps: int | None = None) -> TaskResult:
+def _measured(
+    result: FitResult | EvaluateResult, seconds: float, steps: int | None = None, asked: int | None = None
+) -> TaskResult:
     try:
         return TaskResult(
             num_examples=int(result.num_examples),
@@ -100,6 +107,8 @@ def _measured(result: FitResult | EvaluateResult, seconds: float, steps: int | N
             metrics=_numbers(result.metrics),
             train_seconds=seconds,
             num_steps=None if steps is None else int(steps),
+            partial=asked is not None,
+            asked_steps=None if asked is None else int(asked),
         )
     except WrongField as error:
         shown = str(error) if error.value is None else f"{error.place} is {error.value!r}: it {error.rule}"

@@ -84,10 +84,9 @@ def serve(
         state: directory where label counts with noise are kept, so that a restart sends the same ones, the tensors
             that a training leaves on the device, and the keys of clients that enrol. Such clients have the directory
             ``tcsfeel`` of this user's state by default.
-        ca_file: a file of authorities (PEM) that the control plane's certificate is checked with, in place of those
-            of the system.
-        tls_cert: a file with the agent's own certificate (PEM, followed by those that lead to an authority that the
-            control plane trusts), to serve HTTPS.
+        ca_file: authorities (PEM) with which the control plane is checked, in place of those of the system.
+        tls_cert: a file with the agent's own certificate (PEM, with those that lead to an authority that the control
+            plane trusts), to serve HTTPS.
         tls_key: the file with the private key of that certificate.
         pull: whether the agent asks for its tasks and is never called, so that it needs no address. None decides that:
             it does if it has a key of its own, and the control plane is elsewhere and was given no address.

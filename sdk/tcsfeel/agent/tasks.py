@@ -13,7 +13,7 @@ Rules:
 import asyncio
 import contextlib
 import logging
-import threading
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -44,13 +44,19 @@ RETENTION_SECONDS = 3600.0
 COUNTED_IDS = 1000  # `trained` remembers this many task ids
 
 _log = logging.getLogger(__name__)
-_no_longer_wanted: ContextVar[threading.Event | None] = ContextVar("no_longer_wanted", default=None)
+_running: ContextVar[Entry | None] = ContextVar("running", default=None)
 
 
 def task_cancelled() -> bool:
     """Tell a trainer whether its running task is no longer wanted, so that it can raise or return early."""
-    unwanted = _no_longer_wanted.get()
-    return unwanted is not None and unwanted.is_set()
+    entry = _running.get()
+    return entry is not None and entry.unwanted.is_set()
+
+
+def seconds_left() -> float:
+    """Tell a trainer in how many seconds to return what it has, in time to send it; inf if only whole work counts."""
+    entry = _running.get()
+    return math.inf if entry is None else entry.left()
 
 
 class TaskTable:
@@ -101,7 +107,8 @@ class TaskTable:
         """
         entry = self.find(task.id)
         if entry is None or entry.state == "cancelled":
-            entry = Entry(task, self._clock() + task.deadline_seconds + self._retention)
+            ends, margin = self._clock() + task.deadline_seconds, task.partial_margin
+            entry = Entry(task, ends + self._retention, lambda: ends - margin - self._clock() if margin else math.inf)
             self._entries[task.id] = entry
             work = asyncio.get_running_loop().create_task(self._work(entry, parameters, frozen, group))
             self._works.add(work)
@@ -227,7 +234,7 @@ class TaskTable:
         if entry.unwanted.is_set():
             return Outcome("returned")
         self._count(entry.task.id)
-        token = _no_longer_wanted.set(entry.unwanted)
+        token = _running.set(entry)
         started, control = self._clock(), None
         try:
             local = self._local.of(entry.task, self._trainer)
@@ -243,6 +250,7 @@ class TaskTable:
                     lost,
                     local=local,
                     frozen=frozen,
+                    partial=entry.task.partial_margin > 0,
                 )
                 self._frozen_check.after_fit(entry.task, result.parameters, frozen)
                 if entry.task.control_round is not None:
@@ -263,7 +271,7 @@ class TaskTable:
         else:
             return Outcome("returned", update, digest_of(update.payload), control)
         finally:
-            _no_longer_wanted.reset(token)
+            _running.reset(token)
 
     def _count(self, task_id: str) -> None:
         self.trained[task_id] += 1

@@ -26,6 +26,7 @@ class FitResult:
         metrics: what else was measured, by name, as finite numbers; at most 32. ``metrics={"accuracy": 0.9}`` says the
             same as ``accuracy=0.9``.
         num_steps: how many steps of gradient descent the training took, at least 1. Trainings with FedNova need it.
+        asked_steps: how many the whole task has, if `seconds_left` were over before; the update then counts for less.
     """
 
     parameters: Parameters
@@ -34,6 +35,7 @@ class FitResult:
     accuracy: float | None = None
     metrics: Mapping[str, SupportsFloat] = field(default_factory=dict)
     num_steps: int | None = None
+    asked_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

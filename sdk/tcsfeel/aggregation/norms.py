@@ -1,8 +1,7 @@
 """Measure how far updates went, and find those that are far beyond the others and would ruin a mean.
 
 An update's norm is the Euclidean length of its difference to the model, over all floating-point tensors, statistics
-included. It follows from the update and the model, so every owner of a round finds the same, and is stored with the
-participation. Two bounds are kept:
+included. Two bounds are kept:
 
 - `LONGEST`, as the update comes in. The server optimisers keep squares of differences in float32, which ends at 3.4e38:
   squares of 1e15 can be added up a hundred million times.

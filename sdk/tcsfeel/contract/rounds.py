@@ -67,6 +67,10 @@ class ParticipationOut(ResponseModel):
     carried_to: Annotated[
         int | None, Field(description="The round into which the task of a `carried` client went on; null before that")
     ] = None
+    asked_steps: Annotated[
+        int | None,
+        Field(description="How many steps it was asked for, if it took `num_steps` only; null if it took all"),
+    ] = None
     local_epochs: Annotated[
         int | None, Field(description="How many local epochs its task asks for; null if all of the training's")
     ] = None

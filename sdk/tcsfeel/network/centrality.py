@@ -5,8 +5,6 @@ measures of centrality based on betweenness", 1977), as `networkx.betweenness_ce
 
 *Fewer edges, same result.* An edge a-b that costs more than some path a-k-b is not part of any shortest path, so it is
 removed before the search. An edge that costs exactly as much stays, because it is a second shortest path, which counts.
-Costs are float32 and sums are float64, so sums of costs of similar magnitude are exact, and equal paths are found to be
-equal.
 
 *Free links.* With edges that cost nothing, the number of shortest paths is not defined, because a detour over a free
 link costs nothing. So a free link is given the cost of `FREE` times the smallest positive cost. This is almost nothing,

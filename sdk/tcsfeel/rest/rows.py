@@ -9,6 +9,7 @@ COLUMNS = (
     "training_id", "round", "kind", "client_id", "status", "attempts", "reason", "num_examples", "num_steps", "loss",
     "accuracy", "update_norm", "bytes_sent", "bytes_received", "seconds",
     "digest", "weight", "relay", "begun_in", "base_model", "staleness", "carried_to", "local_epochs",
+    "asked_steps",
 )  # fmt: skip
 METRIC = "metrics."  # begins the name of the column of a metric
 

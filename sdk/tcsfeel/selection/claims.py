@@ -1,14 +1,13 @@
 """Replace claims that are far beyond the rest of the fleet, so that they do not buy a place in every round.
 
 Nobody checks what a client says about its data, its processor and its link, so a false claim should bring no advantage.
-With 10^12 samples and a link without delay, a client would be selected in every round. And since labels are weighted by
-samples, its labels would count as those of the whole fleet. So a claim that is more than `BELIEVED` times better than
-the median of the candidates is replaced by the median. A strategy may like exactly such a median client best in every
-round. So a client whose claims are not believed takes part only when its participation debt says that it is due.
+So a claim that is more than `BELIEVED` times better than the median of the candidates is replaced by it. A strategy may
+like exactly such a median client best in every round. So a client whose claims are not believed takes part only when
+its participation debt says that it is due.
 
 Nothing changes if all claims are within that factor, or if there are fewer than `ENOUGH` candidates. If no set of
-clients meets the policy without the claims, for example because only one link is cheap enough for the budget, all
-claims are used as they are. The processor is no longer judged once the time of a fit has been measured.
+clients meets the policy without the claims, all are used as they are. The processor is no longer judged once the time
+of a fit has been measured.
 """
 
 from collections.abc import Mapping, Sequence

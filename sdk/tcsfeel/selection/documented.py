@@ -4,9 +4,9 @@
 
 The components are those of the module `components`, each in 0..1. `quality` is the mean quality of the client's past
 updates, and 0 before the first. The score and its weights come from the code repository KhryptorGraphics/novacron
-(`backend/ml/federated/topology.py`), not from the paper that is called TCS-FEEL; see docs/selection.md. The weights add
-up to 0.9, so this is the highest score. The clients with the highest scores get the places, except for the last 20 % of
-the places (rounded down), which are drawn from the others with probabilities in proportion to their scores.
+(`backend/ml/federated/topology.py`), not from the paper that is called TCS-FEEL; see docs/selection.md. The
+clients with the highest scores get the places, except for the last 20 % of the places (rounded down), which are drawn
+from the others with probabilities in proportion to their scores.
 """
 
 from collections.abc import Sequence

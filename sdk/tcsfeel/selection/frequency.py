@@ -1,8 +1,7 @@
 """Limit how often a client is selected, so that no claim buys a place in every round.
 
-A client can claim what a strategy likes best: even labels, much data, a fast link, a high loss. Nobody can check all of
-it. But how often a client was selected is known for certain. So a client is left out of a round if it has had more than
-its share of the places, whatever it claims:
+Nobody can check all that a client claims, but how often it was selected is known for certain. So it is left out of a
+round if it has had more than its share of the places:
 
 - The rounds that are looked at are the newest ones that gave away `FAIR` places for each of the N candidates, together
   with the next round, of which `min_clients` places are counted. The fair share of a client is `FAIR` of these places.

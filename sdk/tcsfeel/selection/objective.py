@@ -15,8 +15,7 @@ where
 
 Each term is about 1 for a random set (Debt is about 0). The fractions 1/2 and 3/4 trained best with equal weights: a
 fast client with a good link has both in every round, and would otherwise be selected again and again. All terms except
-the cost of a relay tree are functions of sums and of a maximum over S, which are held in `Sums`. So it takes little
-time to evaluate a set together with each of its N extensions.
+the cost of a relay tree are functions of sums and of a maximum over S, which are held in `Sums`.
 """
 
 from collections.abc import Sequence

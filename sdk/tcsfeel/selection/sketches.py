@@ -3,8 +3,7 @@
 The gradient of a classifier's last layer is a sum over the samples, with signs that depend on their labels. So clients
 with similar labels change this layer in a similar way. A sketch is a random projection of the normalised update of the
 last layer to `SIZE` dimensions by signed hashing (Weinberger et al., "Feature hashing for large scale multitask
-learning", 2009), which keeps inner products in expectation. A client's sketch is the mean over its past rounds, and is
-used in place of its label shares.
+learning", 2009), which keeps inner products in expectation. A client's sketch is the mean over its past rounds.
 
 The tensors of a file have no particular order, so the last layer is found by its shape. It is a matrix if there is one,
 no other layer uses its outputs (their number is not a side of other weights), and its bias has as many elements. If

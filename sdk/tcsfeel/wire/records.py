@@ -156,6 +156,11 @@ def real(least: float = -math.inf, most: float = math.inf, *, above: float = -ma
     return rule
 
 
+def optional(of: Rule) -> Rule:
+    """Build the rule of a value that follows `of`, or is null."""
+    return lambda value: None if value is None else of(value)
+
+
 def mapping(of: Rule) -> Rule:
     """Build the rule of a map from texts to values that follow `of`."""
     name = text()

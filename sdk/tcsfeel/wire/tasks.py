@@ -19,6 +19,7 @@ from tcsfeel.wire.records import (
     from_json,
     mapping,
     one_of,
+    optional,
     real,
     scalar,
     text,
@@ -44,12 +45,7 @@ LARGEST_SCALE = (2.0 - 2.0**-23) * 2.0**127  # that a float32 holds
 MOST_METRICS = 32  # in one result
 LONGEST_METRIC = 64  # characters of a metric's name
 
-
 _round = whole(0)
-
-
-def _optional_round(value: object) -> int | None:
-    return None if value is None else int(_round(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +61,8 @@ class Task(Record):
     If the training uses SCAFFOLD, `control_round` is the last round in which the server used an update of this client,
     0 if there is none, and `correction` is what a trainer has to add to the gradient of each tensor, by name. It is
     empty under every other rule, and not part of the JSON.
+
+    `partial_margin` is how many seconds before the deadline a part of the work is wanted; 0 if only whole work counts.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -78,7 +76,8 @@ class Task(Record):
         "local_tensors": texts(MOST_PATTERNS, LONGEST_PATTERN),
         "frozen_tensors": texts(MOST_PATTERNS, LONGEST_PATTERN),
         "frozen_id": text(0, 64),
-        "control_round": _optional_round,
+        "control_round": optional(_round),
+        "partial_margin": real(0),
     }
 
     id: str
@@ -92,16 +91,17 @@ class Task(Record):
     frozen_tensors: tuple[str, ...] = ()
     frozen_id: str = ""
     control_round: int | None = None
+    partial_margin: float = 0.0
     correction: Mapping[str, npt.NDArray[np.floating[Any]]] = field(default_factory=dict, compare=False, repr=False)
 
     def to_json(self) -> str:
-        """Write the task, without groups that are empty and without a control round that is not known."""
+        """Write the task, without optional fields that have their defaults."""
         found = {name: getattr(self, name) for name in self.rules}
-        said = {name: entry for name, entry in found.items() if name not in _OPTIONAL or entry not in ((), "", None)}
+        said = {name: entry for name, entry in found.items() if name not in _OPTIONAL or entry != _OPTIONAL[name]}
         return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
 
 
-_OPTIONAL = frozenset({"local_tensors", "frozen_tensors", "frozen_id", "control_round"})
+_OPTIONAL = {"local_tensors": (), "frozen_tensors": (), "frozen_id": "", "control_round": None, "partial_margin": 0.0}
 
 
 def metric_name(value: object) -> str:
@@ -138,17 +138,7 @@ LOSS = "loss"
 _METRIC_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_./@-]{{0,{LONGEST_METRIC - 1}}}")
 _measurement = real(-LARGEST_LOSS, LARGEST_LOSS)
 _share = real(0, 1)
-
-
 _steps = whole(1, MOST_STEPS)
-
-
-def _optional_share(value: object) -> float | None:
-    return None if value is None else float(_share(value))
-
-
-def _optional_steps(value: object) -> int | None:
-    return None if value is None else int(_steps(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,15 +152,18 @@ class TaskResult(Record):
         metrics: measurements other than the loss, by name, with the accuracy if it is known; at most 32 in all.
         train_seconds: how long the agent worked.
         num_steps: how many steps of gradient descent a fit result took; None if it does not say.
+        partial: whether it took only `num_steps` of the `asked_steps` of its task, which are None otherwise.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
         "num_examples": whole(1, MOST_EXAMPLES),
         "loss": _measurement,
-        "accuracy": _optional_share,
+        "accuracy": optional(_share),
         "metrics": _metrics,
         "train_seconds": real(0, MOST_SECONDS),
-        "num_steps": _optional_steps,
+        "num_steps": optional(_steps),
+        "partial": scalar,
+        "asked_steps": optional(_steps),
     }
 
     num_examples: int
@@ -179,9 +172,15 @@ class TaskResult(Record):
     metrics: dict[str, float] = field(default_factory=dict)
     train_seconds: float = 0.0
     num_steps: int | None = None
+    partial: bool = False
+    asked_steps: int | None = None
 
     def __post_init__(self) -> None:
         Record.__post_init__(self)
+        if self.partial is not (self.asked_steps is not None):
+            raise WrongField("should be true with asked_steps, and false without", place="partial")
+        if self.asked_steps is not None and not 0 < (self.num_steps or 0) <= self.asked_steps:
+            raise WrongField("should be there with asked_steps, and at most as many", place="num_steps")
         given = self.metrics.get(ACCURACY)
         if self.accuracy is None:
             object.__setattr__(self, "accuracy", given)
@@ -194,7 +193,7 @@ class TaskResult(Record):
         """Write the result. The accuracy is in its own field, where older servers look for it."""
         found = {name: getattr(self, name) for name in self.rules}
         found["metrics"] = {name: number for name, number in self.metrics.items() if name != ACCURACY}
-        known = {name: entry for name, entry in found.items() if entry is not None and entry != {}}
+        known = {name: entry for name, entry in found.items() if not (entry is None or entry is False or entry == {})}
         return json.dumps(known, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -57,6 +57,9 @@ def test_the_end_of_a_round_tells_what_was_measured_and_what_it_cost() -> None:
     }
 
 
+ONLY_OF_FITS = ("relay", "begun_in", "base_model", "staleness", "num_steps", "asked_steps")
+
+
 @pytest.mark.parametrize("kind", get_args(TaskKind))
 def test_the_end_of_a_clients_part_tells_what_it_reported(kind: TaskKind) -> None:
     part = Participation(
@@ -72,7 +75,7 @@ def test_the_end_of_a_clients_part_tells_what_it_reported(kind: TaskKind) -> Non
         "accuracy": 0.5,
         "metrics": {"f1": 0.4},
         "seconds": 2.5,
-    } | (dict.fromkeys(("relay", "begun_in", "base_model", "staleness")) if kind == "fit" else {})
+    } | (dict.fromkeys(ONLY_OF_FITS) if kind == "fit" else {})
     assert end_of_part(a_round(), replace(part, metrics={})).data()["metrics"] is None
 
 
@@ -85,6 +88,13 @@ def test_a_client_that_keeps_its_task_says_where_it_began() -> None:
     assert [received[name] for name in ("begun_in", "base_model", "staleness")] == [2, "b" * 64, 1]
     parts = (Participation(client_id="a"), replace(part, status="training"))
     assert planned_of(a_round(participations=parts)).data() == {"clients": ("a",), "cost": 0.0, "carried": ("c",)}
+
+
+def test_a_client_that_hands_over_a_part_of_its_work_says_how_much_that_is() -> None:
+    part = Participation(client_id="c", status="received", num_steps=3, asked_steps=12)
+    told = end_of_part(a_round(number=4), part).data()
+    assert (told["num_steps"], told["asked_steps"]) == (3, 12)
+    assert end_of_part(a_round(number=4), replace(part, asked_steps=None)).data()["num_steps"] is None
 
 
 def test_a_client_for_whose_update_a_round_stopped_to_wait_has_its_place_and_a_reason() -> None:

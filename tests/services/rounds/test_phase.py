@@ -39,6 +39,20 @@ def test_a_task_says_what_the_training_wants_of_it(spool: ModelStore) -> None:
     assert fewer.hyperparameters == {"epochs": 2, "local_epochs": 2}
 
 
+def test_a_task_takes_a_part_of_the_work_if_its_rule_can_weigh_that(spool: ModelStore) -> None:
+    value = phase(spool)
+    assert value.assignment(client("a"), 40.0).task.partial_margin == pytest.approx(6.0, abs=0.5)  # of 60 s
+    assert value.transfer_seconds(client("a")) == client("a").candidate().transfer_seconds(12)
+    for config, kind in [
+        (replace(value.config, aggregation="median"), "fit"),
+        (replace(value.config, topology="relay"), "fit"),
+        (value.config, "evaluate"),
+    ]:
+        other = phase(spool, config=config, kind=kind)
+        assert (value.takes_partial, other.takes_partial) == (True, False)
+        assert other.assignment(client("a"), 40.0).task.partial_margin == 0.0
+
+
 def test_a_task_is_new_and_has_a_second_left_at_least(spool: ModelStore) -> None:
     given = phase(spool).assignment(client("a"), 1000.0)
     assert given.task.deadline_seconds == 1.0

@@ -1,6 +1,7 @@
 """The task table: at most one training for each id, results that stay, and endings in every order."""
 
 import asyncio
+import math
 import re
 import threading
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tcsfeel.agent import FitResult, Parameters, Task, task_cancelled
+from tcsfeel.agent import FitResult, Parameters, Task, seconds_left, task_cancelled
 from tcsfeel.agent.entries import TRANSITIONS
 from tcsfeel.agent.tasks import COUNTED_IDS
 from tcsfeel.wire.codec import decode
@@ -292,5 +293,6 @@ def test_every_state_has_an_answer_to_every_event_that_can_meet_it() -> None:
     }
 
 
-def test_nothing_is_cancelled_outside_a_task() -> None:
+def test_nothing_is_cancelled_or_short_of_time_outside_a_task() -> None:
     assert not task_cancelled()
+    assert seconds_left() == math.inf
