@@ -35,6 +35,8 @@ from app.store.transaction import Transaction
 from app.threads import in_thread
 from tcsfeel.selection.types import Selection
 
+FEW = 32  # clients, whose selection is packed in some 1 ms
+
 
 class PlanOvertaken(Exception):
     """The fleet has changed under the plan: plan again."""
@@ -84,7 +86,8 @@ class RoundLedger:
         Raises:
             PlanOvertaken: a selected client is gone or busy by now, or the fleet's carried tasks are not the open ones.
         """
-        document = await in_thread("administration", packed, selection)
+        few = max(len(selection.selected), len(selection.skipped)) <= FEW
+        document = packed(selection) if few else await in_thread("administration", packed, selection)
         async with self._owned.begin(lease) as tx:
             training = await tx.trainings.get(round_.training_id)
             clients = await tx.clients.lock(selection.client_ids)
