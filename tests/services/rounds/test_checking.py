@@ -42,12 +42,12 @@ def count_in_checks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts["headers"] += threading.current_thread().name == CHECKS
         return parse(text, *expected)
 
-    async def counted_run(self: threads.Pool, function: Callable[[], Any]) -> Any:
+    async def counted_run(self: threads.Pool, function: Callable[[], Any], **options: Any) -> Any:
         def counted() -> Any:
             counts["calls"] += threading.current_thread().name == CHECKS
             return function()
 
-        return await run(self, counted)
+        return await run(self, counted, **options)
 
     monkeypatch.setattr("tcsfeel.wire.codec.parse_header", counted_parse)
     monkeypatch.setattr(threads.Pool, "run", counted_run)
