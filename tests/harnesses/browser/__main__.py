@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from app.http.quotations import HIDDEN
 from tests.harnesses.browser.chromium import Tab, browser, installed
 from tests.harnesses.browser.faulty import SITE
-from tests.harnesses.browser.federation import GONE, Federation, federation
+from tests.harnesses.browser.federation import GONE, Federation, federation, over_relays
 from tests.harnesses.browser.outage import log_in, outage
 from tests.harnesses.browser.planning import compare, form, opened, start
 
@@ -120,6 +120,7 @@ class Walk:
         await self._tab.shows("of 63")
         await self._go("clients")
         await self._look_at("clients")
+        await asyncio.to_thread(over_relays, self._found)
         await self._go("topology")
         await self._tab.until("document.querySelectorAll('.map .tree').length > 0")
         await self._look_at("topology")

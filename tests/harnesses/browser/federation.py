@@ -16,6 +16,7 @@ from tests.harnesses.browser.faulty import DEVICES
 AGENTS = 50
 SEED = 1
 PATIENCE = 60.0
+RELAYED_ROUNDS = 3
 GONE = "edge-gone"
 NEVER = 0.999  # a target that the training does not reach while somebody looks
 
@@ -56,6 +57,15 @@ def federation(directory: Path) -> Iterator[Federation]:
         finally:
             site.let_go()
             site.wait()
+
+
+def over_relays(found: Federation) -> None:
+    """Run some rounds of another training, whose updates travel over relays, so that its trees have branches."""
+    selection = {"min_clients": 8, "max_clients": 14}
+    body = {"name": "digits over relays", "topology": "relay", "selection": selection, "max_rounds": 2000}
+    path = f"/v1/trainings/{found.plane.post('/v1/trainings', body)['id']}"
+    found.plane.post(f"{path}/start")
+    wait_until(lambda: int(found.plane.get(path)["current_round"]) > RELAYED_ROUNDS)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
