@@ -169,7 +169,10 @@ def track(*, server: str, key: str | None, trainings: tuple[str, ...], once: boo
 @click.option("--client", "only", metavar="ID", shell_complete=client_ids, help="Only this client")
 @click.option("--rounds", type=click.IntRange(1, 1000), default=10, help="How many of the newest rounds")
 def logs(*, server: str, key: str | None, training_id: str, only: str | None, rounds: int) -> None:
-    """Print why clients failed in the newest rounds of a training, with the last lines of their tracebacks."""
+    """Print why clients failed in the newest rounds of a training, with the last lines of their tracebacks.
+
+    It needs a key with the role operator: reasons and tracebacks are hidden from keys with the role viewer.
+    """
     from app.commands import failures  # noqa: PLC0415  (help should be quick)
 
     failures.run(server, key, training_id, only=only, rounds=rounds, tell=click.echo)

@@ -1,7 +1,6 @@
 """Print why clients of a training failed, with the last lines of what their trainers raised."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import ca_file, find_key
@@ -27,7 +26,7 @@ def run(
 
 def failures(client: Client, training_id: str, *, only: str | None = None, rounds: int) -> Iterator[str]:
     """Give the failures in the newest `rounds` as lines, the oldest first. Those of a traceback are indented."""
-    newest = list(islice(client.rounds(training_id), rounds))
+    newest = client.list_rounds(training_id, limit=rounds).items
     told = False
     for round_ in reversed(newest):
         if any(_failed(round_, only)):
@@ -36,7 +35,7 @@ def failures(client: Client, training_id: str, *, only: str | None = None, round
                 told = True
                 when = round_.started_at.astimezone().isoformat(sep=" ", timespec="seconds")
                 said = f"{name} {part.status}: {escaped(part.reason or 'no reason is known')}"
-                yield f"{when} round {round_.number} {part.client_id} {said}"
+                yield f"{when} round {round_.number} {escaped(part.client_id)} {said}"
                 yield from (f"    {escaped(line)}" for line in (part.traceback or "").splitlines())
     if not told:
         yield f"no client{f' {only!r}' if only else ''} failed in the newest {len(newest)} rounds"

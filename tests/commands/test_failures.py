@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.commands.failures import failures
+from tcsfeel.contract.pages import Page
 from tcsfeel.contract.rounds import ClientEvaluationOut, ParticipationOut, RoundOut
 from tests.tracking.servers import ID, Plane, ended
 
@@ -13,10 +14,17 @@ TRACEBACK = 'File "my_trainer.py", line 20, in fit\nValueError: \x1b[2Jno sensor
 
 
 class Rounds(Plane):
-    """A control plane whose list of rounds has no tracebacks, as that of a real one."""
+    """A control plane whose list of rounds has no tracebacks, as that of a real one. `limits` are those of its pages."""
 
-    def rounds(self, _training_id: str) -> Any:
-        return iter([_without(self.all[number]) for number in sorted(self.all, reverse=True)])
+    def __init__(self, *rounds: RoundOut, **fields: Any) -> None:
+        super().__init__(*rounds, **fields)
+        self.limits: list[int] = []
+
+    def list_rounds(self, _training_id: str, /, *, limit: int, cursor: str | None = None) -> Page[RoundOut]:
+        assert cursor is None
+        self.limits.append(limit)
+        items = [_without(self.all[number]) for number in sorted(self.all, reverse=True)[:limit]]
+        return Page(items=items, next_cursor=None)
 
 
 def _without(round_: RoundOut) -> RoundOut:
@@ -56,6 +64,16 @@ def test_each_failure_is_a_line_with_the_traceback_below_it(plane: Rounds) -> No
         "round 3 edge-1 fit rejected: it is not finite",
         "round 3 edge-2 evaluation failed: no reason is known",
     ]
+
+
+def test_no_more_rounds_are_read_than_are_asked_for(plane: Rounds) -> None:
+    assert [*failures(plane, ID, rounds=2)]
+    assert plane.limits == [2]
+
+
+def test_the_id_of_a_client_cannot_move_the_cursor() -> None:
+    plane = Rounds(ended(1, participations=[_part("\x1b[2Jedge", "failed", reason="no sensor")]))
+    assert _told(failures(plane, ID, rounds=1)) == [r"round 1 \x1b[2Jedge fit failed: no sensor"]
 
 
 def test_one_client_and_the_newest_rounds_can_be_asked_for(plane: Rounds) -> None:
