@@ -35,7 +35,7 @@ class BigramTrainer:
         return EvaluateResult(len(self.test[0]), loss, metrics={"perplexity": float(np.exp(loss))})
 
     def profile(self) -> Profile:
-        return Profile(data_size=len(self.train[0]))
+        return Profile(data_size=len(self.train[0]), elastic=True)
 
 
 def log_shares(scores: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ class SoftmaxTrainer:
         return EvaluateResult(len(self.test[0]), *measure(parameters, *self.test))
 
     def profile(self) -> Profile:
-        return Profile(data_size=len(self.train[0]), data_distribution=self.train[1].sum(axis=0))
+        return Profile(data_size=len(self.train[0]), data_distribution=self.train[1].sum(axis=0), elastic=True)
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:

@@ -77,7 +77,9 @@ class MlpTrainer:
 
     def profile(self) -> Profile:
         return Profile(
-            data_size=len(self.train[0]), data_distribution=np.bincount(self.train[1], minlength=self.sizes[-1])
+            data_size=len(self.train[0]),
+            data_distribution=np.bincount(self.train[1], minlength=self.sizes[-1]),
+            elastic=True,
         )
 
 

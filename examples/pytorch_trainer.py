@@ -63,7 +63,7 @@ class TorchTrainer:
         return EvaluateResult(len(self.test[0]), *self._measure(self.test))
 
     def profile(self) -> Profile:
-        return Profile(data_size=len(self.train[0]), data_distribution=np.bincount(self.train[1].numpy()))
+        return Profile(data_size=len(self.train[0]), data_distribution=np.bincount(self.train[1].numpy()), elastic=True)
 
     def _state(self) -> Parameters:
         return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.module.state_dict().items()}

@@ -32,7 +32,7 @@ class RegressionTrainer:
         return EvaluateResult(len(self.test[0]), loss, metrics=metrics)
 
     def profile(self) -> Profile:
-        return Profile(data_size=len(self.train[0]))
+        return Profile(data_size=len(self.train[0]), elastic=True)
 
 
 def measure(parameters: Parameters, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, dict[str, float]]:

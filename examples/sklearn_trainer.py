@@ -43,7 +43,9 @@ class SklearnTrainer:
 
     def profile(self) -> Profile:
         return Profile(
-            data_size=len(self.train[0]), data_distribution=np.bincount(self.train[1], minlength=len(CLASSES))
+            data_size=len(self.train[0]),
+            data_distribution=np.bincount(self.train[1], minlength=len(CLASSES)),
+            elastic=True,
         )
 
     def _model(self, parameters: Parameters, task: Task) -> SGDClassifier:

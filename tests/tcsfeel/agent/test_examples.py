@@ -8,12 +8,20 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import httpx2
 import numpy as np
 import pytest
 
-from examples import minimal_trainer, numpy_mlp, sklearn_trainer, third_party_agent
+from examples import (
+    language_trainer,
+    minimal_trainer,
+    numpy_mlp,
+    regression_trainer,
+    sklearn_trainer,
+    third_party_agent,
+)
 from tcsfeel.agent import Evaluator, Parameters, Task, Trainer, TrainerNotFound, hosting, load_trainer
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.tasks import TaskKind, TaskResult, read_result
@@ -47,6 +55,11 @@ def test_the_minimal_trainer_learns() -> None:
 
     assert federate(trainers, 0) < 0.5
     assert federate(trainers, 20) > 0.9
+
+
+@pytest.mark.parametrize("module", [language_trainer, minimal_trainer, numpy_mlp, regression_trainer, sklearn_trainer])
+def test_slow_devices_with_the_trainers_may_do_fewer_epochs(module: ModuleType) -> None:
+    assert module.trainer().profile().elastic
 
 
 def test_the_numpy_network_learns_digits_from_shards() -> None:
