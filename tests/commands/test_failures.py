@@ -14,7 +14,7 @@ TRACEBACK = 'File "my_trainer.py", line 20, in fit\nValueError: \x1b[2Jno sensor
 
 
 class Rounds(Plane):
-    """A control plane whose list of rounds has no tracebacks, as that of a real one, and that notes how many are asked for."""
+    """A control plane whose list of rounds has no tracebacks, as that of a real one. It notes the limits."""
 
     def __init__(self, *rounds: RoundOut, **fields: Any) -> None:
         super().__init__(*rounds, **fields)

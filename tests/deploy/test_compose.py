@@ -1,5 +1,6 @@
 """The Compose file: its own tool accepts it, and it is what the documentation says of it."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -90,6 +91,30 @@ def test_the_proxy_passes_grpc_on_to_the_port_of_every_server() -> None:
     text = (COMPOSE / "haproxy.cfg").read_text()
     assert f"bind :{port} ssl " in text
     assert re.findall(r"server (\S+) (\S+) track servers/\1\n", text) == [(name, f"{name}:{port}") for name in SERVERS]
+
+
+@pytest.mark.parametrize(
+    ("listed", "done"),
+    [
+        ("1a  compose  running  3/60\n2b  a  compose  created", "train --name compose --body /training.json\n"),
+        ("1a  compose  created  0/60\n2b  compose  running  3/60", "resume 1a\n"),
+        (None, ""),
+    ],
+)
+def test_a_training_that_was_created_is_started_and_not_made_again(
+    tmp_path: Path, listed: str | None, done: str
+) -> None:
+    calls = tmp_path / "calls"
+    calls.touch()
+    stub = tmp_path / "tcsfeel"
+    shown = "exit 1" if listed is None else f"printf 'training  name\\n%s\\n' '{listed}'"
+    stub.write_text(f'#!/bin/sh\nif [ "$*" = trainings ]; then {shown}; else echo "$@" >> {calls}; fi\n')
+    stub.chmod(0o755)
+    service = services()["training"]
+    command = [word.replace("$$", "$") for word in (*service.get("entrypoint", ["tcsfeel"]), *service["command"])]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ended = subprocess.run(command, env=environment, check=False, capture_output=True)  # noqa: S603  (ours)
+    assert (ended.returncode != 0, calls.read_text()) == (listed is None, done)
 
 
 def test_no_secret_is_in_the_repository() -> None:
