@@ -20,7 +20,7 @@ class Rounds(Plane):
         super().__init__(*rounds, **fields)
         self.limits: list[int] = []
 
-    def list_rounds(self, _training_id: str, /, *, limit: int, cursor: str | None = None) -> Page[RoundOut]:
+    def list_rounds(self, _training_id: str, /, *, limit: int = 100, cursor: str | None = None) -> Page[RoundOut]:
         assert cursor is None
         self.limits.append(limit)
         items = [_without(self.all[number]) for number in sorted(self.all, reverse=True)[:limit]]
