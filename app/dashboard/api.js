@@ -77,4 +77,7 @@ export class Api {
 	}
 }
 
+// A new value for `Idempotency-Key`: calls with the same one make one thing.
+export const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].join("-");
+
 export const pathOf = (...parts) => `v1/${parts.map(encodeURIComponent).join("/")}`;

@@ -1,6 +1,6 @@
 // A form that creates a training and starts it. Its fields, texts and bounds come from the OpenAPI document.
 
-import { pathOf, SERVER } from "./api.js";
+import { newKey, pathOf, SERVER } from "./api.js";
 import { copied, h, p, Panel, replace } from "./dom.js";
 import { choice, costs, planned } from "./plans.js";
 import { bounds, fieldsOf, put, read } from "./schema.js";
@@ -197,7 +197,7 @@ export class StartView {
 		for (const path of this.#inputs.keys()) this.#judge(path);
 		if (first) return this.#focus(first);
 		const text = JSON.stringify(body);
-		if (this.#once?.text !== text) this.#once = { text, key: [...crypto.getRandomValues(new Uint8Array(16))].join("-") };
+		if (this.#once?.text !== text) this.#once = { text, key: newKey() };
 		const buttons = this.form.querySelectorAll("button");
 		buttons.forEach((one) => { one.disabled = true; });
 		try {

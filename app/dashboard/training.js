@@ -7,6 +7,7 @@ import { goal } from "./overview.js";
 import { evaluations, roundFacts, selection, timeline } from "./round.js";
 import { Rounds } from "./rounds.js";
 import { ago, bytes, count, metric, number, seconds } from "./units.js";
+import { Versions } from "./versions.js";
 import { badge, LIVE, QUIET } from "./words.js";
 
 const SETTINGS = ["id", "goal", "aggregation", "selection", "where", "hyperparameters", "round_policy", "evaluation", "uploads", "parameters", "retention", "origin", "seed"];
@@ -18,13 +19,13 @@ const WARNINGS = { cancel: "It ends for good. Its model and its history are kept
 export class TrainingView {
 	#chosen = null; // the round that is shown: null for the newest
 	#selections = new Map();
-	#models = null;
 
 	constructor(app, id, query) {
 		this.app = app;
 		this.id = id;
 		this.title = "Training";
 		this.rounds = new Rounds(app.api, id);
+		this.versions = new Versions(app.api, id);
 		this.#chosen = Number(query.get("round")) || null;
 		this.head = h("div", {});
 		this.panels = { curves: new Panel("Rounds towards the target"), round: new Panel(null), selection: new Panel("Why these clients"), rounds: new Panel("All rounds"), models: new Panel("Model versions"), settings: new Panel("Configuration") };
@@ -45,10 +46,7 @@ export class TrainingView {
 		const selected = chosen && await this.#selection(chosen);
 		this.panels.selection.show([chosen?.number, chosen?.status, selected], () => selection(selected, chosen));
 		this.panels.rounds.show(rounds, () => this.#table(training, rounds));
-		if (this.#models === null || this.#models.round !== training.current_round || this.#models.model !== training.model) {
-			this.#models = { round: training.current_round, model: training.model, items: await api.all(pathOf("trainings", this.id, "models"), {}, 1000) };
-		}
-		this.panels.models.show(this.#models.items, (items) => this.#versions(training, items));
+		this.panels.models.show(await this.versions.read(training), (items) => this.#versions(training, items));
 		this.panels.settings.show({ ...training, updated_at: null, progress: null }, () => settings(training));
 		return this.rounds.older ? 0 : training.status === "running" ? LIVE : QUIET;
 	}
@@ -129,26 +127,22 @@ export class TrainingView {
 		const of = `the version of round ${version.round}`;
 		const button = (name, does) => h("button", { "aria-label": `${name} ${of}`, onclick: does }, name);
 		const word = version.pinned ? "Unpin" : "Pin";
-		const pin = () => app.act(`${word} ${of}`, async () => {
-			await app.api[version.pinned ? "remove" : "put"](pathOf("trainings", this.id, "models", version.round, "pin"));
-			this.#models = null; // so that they are read again
-		});
-		return h("div", { class: "actions" }, button("Download", () => this.#download(training, version)),
+		const pin = () => app.act(`${word} ${of}`, () => this.versions.pin(version));
+		return h("div", { class: "actions" }, button("Download", () => this.#download(version)),
 			app.may("operator") && [button(word, pin), button("Fork", () => this.#fork(training, version, of))]);
 	}
 
 	#fork(training, version, of) {
 		const { app } = this;
-		const name = `${training.name}, from round ${version.round}`;
 		return app.act(`Fork ${of}`, async () => {
-			const made = await app.api.post("v1/trainings", { from: { training: this.id, round: version.round }, name });
+			const made = await this.versions.fork(training, version);
 			location.hash = `#/trainings/${made.id}`;
 		}, `A new training begins with ${of}, and has the configuration of this one. It does nothing until you start it.`);
 	}
 
-	async #download(training, version) {
+	async #download(version) {
 		await this.app.attempt(async () => {
-			const file = await this.app.api.file(pathOf("trainings", this.id, "model"), { round: version.round });
+			const file = await this.versions.file(version);
 			const address = URL.createObjectURL(file);
 			h("a", { href: address, download: `${this.id}-round-${version.round}.safetensors` }).click();
 			setTimeout(() => URL.revokeObjectURL(address), 60000);
