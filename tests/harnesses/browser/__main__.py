@@ -20,6 +20,7 @@ from tests.harnesses.browser.faulty import SITE
 from tests.harnesses.browser.federation import GONE, Federation, federation, over_relays
 from tests.harnesses.browser.outage import log_in, outage
 from tests.harnesses.browser.planning import compare, form, opened, start
+from tests.harnesses.browser.versions import offered, versions
 
 SIZES = {"light": (1280, 900, False), "dark": (1280, 900, True), "phone": (390, 844, False)}
 FIRST_SCREEN = {"training"}
@@ -102,6 +103,8 @@ class Walk:
         await self._tab.shows("An open round waits")
         await self._tab.click("Pause digits")
         await self._tab.until("[...document.querySelectorAll('button')].some((one) => one.textContent === 'Resume')")
+        await versions(self._tab, self._check)
+        await self._go(f"trainings/{self._found.training}")
         await self._tab.click("Resume")
         await self._tab.shows("Done: Resume digits")
         self._check("a training is paused and goes on", holds=True)
@@ -148,6 +151,9 @@ class Walk:
         await self._tab.shows("could be selected now")
         buttons = await self._tab.run("[...document.querySelectorAll('form button')].map((one) => one.textContent)")
         self._check(f"a viewer reads why it cannot start a training: {buttons}", holds=buttons == [])
+        await self._go(f"trainings/{self._found.training}")
+        names = await offered(self._tab)
+        self._check(f"a viewer downloads versions, and changes none: {names}", holds=names == {"Download"})
 
     async def _go(self, place: str) -> None:
         await self._tab.run(f"location.hash = {json.dumps(f'#/{place}')}")
