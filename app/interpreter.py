@@ -34,13 +34,15 @@ SWEEP_SECONDS = 2.0
 """Between two looks: to free all the garbage of an attack of ten seconds at once holds the loop for 60 to 100 ms."""
 PATIENCE_SECONDS = 300.0
 FEW_BLOCKS = 250_000
-"""Pieces of memory, beyond those at the start, that can be looked at in some 20 ms."""
+"""Pieces of memory, beyond those at the start or left out since, that can be looked at in some 20 ms."""
 GROWN_BLOCKS = 25_000
 """Pieces of memory more than after the last collection from which on it is worth while to look for garbage again."""
 KEPT_OBJECTS = 20_000
 """If more objects survive a collection, later ones leave them out: to look at so many takes 5 ms, with cold caches 10.
 
-Those that become garbage are still freed, unless they refer to each other. So each time it takes half as many again.
+Those that become garbage later are still freed, unless they refer to each other: these stay in memory for ever. So they
+are left out only while there is little in memory, and each time only if half as many again have survived as the last
+time. Soon there would have to be more of them than there are in little memory, and then no more are left out.
 """
 MANY_BLOCKS = 2_000_000
 """Pieces of memory more than after the last collection: if they are garbage, they are some 200 MB."""
@@ -74,14 +76,15 @@ async def sweep(preparing: threading.Thread) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         blocks = sys.getallocatedblocks()
-        left = min(left, blocks)
+        left, at_start = min(left, blocks), min(at_start, blocks)  # or memory that was freed would count as little
+        calm = blocks - at_start < FEW_BLOCKS
         due = time.monotonic() - swept_at > PATIENCE_SECONDS or blocks - left > MANY_BLOCKS
-        if due or (blocks - at_start < FEW_BLOCKS and blocks - left > GROWN_BLOCKS):
+        if due or (calm and blocks - left > GROWN_BLOCKS):
             gc.collect()
             left, swept_at = sys.getallocatedblocks(), time.monotonic()
-            if len(gc.get_objects(generation=2)) > kept:
+            if calm and (survivors := len(gc.get_objects(generation=2))) > kept:
                 gc.freeze()
-                at_start, kept = left, kept + kept // 2
+                at_start, kept = left, survivors + survivors // 2
 
 
 def _allow_files() -> None:

@@ -30,6 +30,7 @@ class Ring:
     pass
 
 async def swept():
+    full.clear()
     for _ in range(5):
         await asyncio.sleep(0)
     return len(full) > 0, left() is None
@@ -52,11 +53,22 @@ async def main():
     print(*await swept())
     interpreter.GROWN_BLOCKS = -1
     print(*await swept())
-    full.clear()
-    interpreter.FEW_BLOCKS, interpreter.MANY_BLOCKS = -1_000_000, 300_000
-    print(*await swept(), gc.get_freeze_count() > 400_000)
+    few, count = [[] for _ in range(50_000)], gc.get_freeze_count
+    print(*await swept(), count() > 50_000)
+    frozen = count()
+    few += [[] for _ in range(50_000)]  # half as many again are needed
+    print(*await swept(), count() > frozen)
+    few += [[] for _ in range(50_000)]
+    print(*await swept(), count() > frozen + 100_000)
+    frozen = count()
+    interpreter.MANY_BLOCKS = 300_000
     many = [[] for _ in range(400_000)]
-    print(*await swept(), gc.get_freeze_count() > 400_000)
+    print(*await swept(), count() > frozen)
+    del many
+    interpreter.MANY_BLOCKS = 2_000_000
+    await swept()
+    many = [[] for _ in range(400_000)]
+    print(*await swept(), count() > frozen)
 
 full = []
 asyncio.run(main())
@@ -79,5 +91,8 @@ def test_what_only_draws_is_not_loaded_and_can_be_all_the_same() -> None:
 
 
 def test_all_garbage_is_collected_when_there_is_little_to_look_at_and_not_while_there_is_much() -> None:
-    found = ["False False", "False False", "True True", "False True False", "True True True"]
-    assert run(GARBAGE) == " ".join(found).split(), "whether it was looked for and found, and if much is left out then"
+    garbage = ["False False", "False False", "True True"]
+    left_out = ["True True True", "True True False", "True True True"]
+    at_a_peak, after_it = "True True False", "False True False"
+    found = [*garbage, *left_out, at_a_peak, after_it]
+    assert run(GARBAGE) == " ".join(found).split(), "whether it was looked for and found, and if more is left out then"
