@@ -64,7 +64,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         return self.conn.our_state is h11.IDLE and self.transport.get_write_buffer_size() == 0
 
     def evict(self) -> None:
-        """Close the connection at once, without waiting for anything to be sent."""
+        """Close the connection at once, whatever is still to be sent."""
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -84,14 +84,14 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self.server_state.arrive(self)
         self._head.start()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self.server_state.leave(self)
         self.transport.lost()
         self._head.stop()
         self._patience.stop()
         if self._refusing is not None:
             self._refusing.cancel()
-        super().connection_lost(exc)
+        super().connection_lost(None)  # with an error, uvicorn would leave its timer running
         # Nothing of it refers to it any more. To collect garbage would hold the loop.
         self.app = self._application
         self._head.call = self._patience.give_up = self.transport.abort
@@ -133,7 +133,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             )
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection. It is not idle while its last answer is still being sent."""
+        """Close the connection, unless its last answer is still being sent."""
         if self.transport.get_write_buffer_size() == 0:
             super().timeout_keep_alive_handler()
 
@@ -237,7 +237,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
                 raise
             await _unavailable(tell)
         finally:
-            scope["extensions"].clear()
+            scope["extensions"].clear()  # they refer to this connection: nothing may read them later
 
     async def _refuse_in_turn(self, scope: Any, receive: Any, send: Any) -> None:
         """Run the application. A refusal is sent after the application has ended, when the address may be refused."""

@@ -79,7 +79,7 @@ class LingeringTransport(asyncio.Transport):
                 self.emptied()
 
     def emptied(self) -> None:
-        """Note that everything that was written has been sent."""
+        """Note that all that was written has been sent."""
         if self._closing and self._end is None:
             self._end = asyncio.get_running_loop().call_later(self._linger_seconds, self._transport.abort)
 
@@ -88,7 +88,8 @@ class LingeringTransport(asyncio.Transport):
 
     def lost(self) -> None:
         """Note that the connection is gone."""
-        self._closing, self._unread = True, bool
+        self._closing = True
+        del self._unread  # nothing asks any more, and it refers to the connection
         if self._end is not None:
             self._end.cancel()
 
@@ -120,7 +121,7 @@ class Patience:
         self._look_later()
 
     def stop(self) -> None:
-        """Note that the caller has read everything that was sent, so that nothing waits for it now."""
+        """Note that the caller has read everything that was sent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -147,7 +148,7 @@ class Patience:
 
 
 class HeldFlow(FlowControl):
-    """Reads more bytes only after all bytes that were read before have been parsed."""
+    """Reads more bytes only when all that were read before have been parsed."""
 
     def __init__(self, transport: asyncio.Transport, parser: Parser) -> None:
         super().__init__(transport)

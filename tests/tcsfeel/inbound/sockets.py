@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -82,6 +84,12 @@ class Caller:
                     await asyncio.sleep(0)
         except ConnectionError:
             return sent
+
+    def reset(self) -> None:
+        """Reset the connection, instead of closing it."""
+        at_once = struct.pack("ii", 1, 0)
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        self.writer.transport.abort()
 
     async def rest(self) -> bytes:
         """Everything until the server closes."""

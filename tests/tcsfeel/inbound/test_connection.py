@@ -10,7 +10,7 @@ import pytest
 from tcsfeel.inbound.connection import Connection
 from tcsfeel.inbound.refusals import BURST_SECONDS
 from tests.lag import watched
-from tests.tcsfeel.inbound.sockets import SHORT, Caller, calling, echo, refusing, served, until
+from tests.tcsfeel.inbound.sockets import PATIENCE, SHORT, Caller, calling, echo, refusing, served, until
 
 CHUNKED = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SIZED = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -59,30 +59,33 @@ async def test_callers_without_a_key_that_flood_with_small_chunks_do_not_hold_th
 
 
 @pytest.mark.parametrize(
-    ("sent", "status"),
+    ("sent", "status", "reset"),
     [
-        (GET, 200),
-        (b"POST /known HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 200),
-        (CHUNKED + ONE_BYTE + b"0\r\n\r\n", 200),
-        (b"no HTTP\r\n\r\n", 400),
-        (SIZED % 10 + b"x", 408),
-        (CHUNKED + ONE_BYTE, 408),
-        (SIZED % 10, None),
-        (b"", None),
+        (GET, 200, False),
+        (GET, 200, True),
+        (b"POST /known HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 200, False),
+        (CHUNKED + ONE_BYTE + b"0\r\n\r\n", 200, False),
+        (b"no HTTP\r\n\r\n", 400, False),
+        (SIZED % 10 + b"x", 408, False),
+        (CHUNKED + ONE_BYTE, 408, False),
+        (SIZED % 10, None, False),
+        (b"", None, False),
     ],
-    ids=["usual", "known", "chunked", "no-http", "stopped", "stopped-chunks", "left-early", "silent"],
+    ids=["usual", "reset", "known", "chunked", "no-http", "stopped", "stopped-chunks", "left-early", "silent"],
 )
-async def test_a_lost_connection_leaves_no_garbage(sent: bytes, status: int | None) -> None:
+async def test_a_lost_connection_leaves_no_garbage(sent: bytes, status: int | None, reset: bool) -> None:
     """After an attack, a collection of thousands of them held the loop for 60 ms."""
     gc.disable()
     try:
-        async with served(echo, grace_seconds=SHORT, linger_seconds=SHORT) as server:
+        async with served(echo, keep_alive=2 * PATIENCE, grace_seconds=SHORT, linger_seconds=SHORT) as server:
             async with calling(server.port) as caller:
                 await until(lambda: bool(server.arrivals.connections))
                 (connection,) = map(weakref.ref, server.arrivals.connections)
                 await caller.send(sent)
                 if status is not None:
                     assert (await caller.answer())[0] == status
+                if reset:
+                    caller.reset()
             await until(lambda: connection() is None)
     finally:
         gc.enable()
