@@ -22,7 +22,8 @@ def excuse(run: TaskRun, now: float, relay: str | None = None) -> str | None:
     if run.asked_at is None and relay is not None:
         return f"its relay {relay!r} had not answered when the round continued"
     if run.asked_at is None or run.started_at is None:
-        return NOT_ASKED if run.resumed else NOT_CALLED
+        # Where nothing is known of the task, an earlier owner may have handed it over.
+        return NOT_ASKED if run.asked_at is None or run.resumed else NOT_CALLED
     if run.answered:
         return "the server did not check its answer in time"
     if run.moved_at is not None and now - run.moved_at <= MOVING_SECONDS:

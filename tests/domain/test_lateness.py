@@ -13,15 +13,15 @@ from app.domain.tasks import TaskRun
 PROFILE = Profile(url="http://a", data_size=10, compute_capacity=1.0, bandwidth=8.0, latency=5.0, reliability=0.9)
 MOVING = "a transfer to or from it was still moving: its link is slow, or the time for the round is short"
 NO_SLOT = "the client was never contacted: the server had no free slot"
+NOT_ASKED = "the server had not asked for its answer yet when the round continued"
 
 
 @pytest.mark.parametrize(
     ("run", "reason"),
     [
-        (TaskRun(), NO_SLOT),
+        (TaskRun(), NOT_ASKED),
         (TaskRun(asked_at=0.0), NO_SLOT),
-        (TaskRun(asked_at=0.0, resumed=True), "the server had not asked for its answer yet when the round continued"),
-        (TaskRun(started_at=0.0), NO_SLOT),
+        (TaskRun(asked_at=0.0, resumed=True), NOT_ASKED),
         (TaskRun(asked_at=0.0, started_at=10.0, answered=True), "the server did not check its answer in time"),
         (
             TaskRun(asked_at=0.0, started_at=51.0),
