@@ -64,8 +64,8 @@ class SpanStep(Step):
         span = self._span
         if not isinstance(span, ReadableSpan) or span.start_time is None or span.end_time is None:
             return  # it is not exported
-        sent = max(span.start_time, span.end_time - round(upload_seconds * NANOSECONDS))
-        began = max(span.start_time, sent - round(seconds * NANOSECONDS))  # an agent may say anything
+        sent = _before(span.end_time, upload_seconds, span.start_time)
+        began = _before(sent, seconds, span.start_time)  # an agent may say anything
         self._child(f"agent {kind}", began, sent, seconds)
         self._child("agent upload", sent, span.end_time, upload_seconds)
 
@@ -137,6 +137,12 @@ class RoundTraces(Traces):
             self._provider.shutdown()
         finally:
             end.cancel()
+
+
+def _before(instant: int, seconds: float, earliest: int) -> int:
+    """Return the instant so many seconds earlier, but at least `earliest`, and not after `instant`, in nanoseconds."""
+    length = instant - earliest
+    return instant - round(min(max(0.0, seconds * NANOSECONDS), length))
 
 
 def _named(attributes: Mapping[str, Attribute | None]) -> dict[str, Attribute]:

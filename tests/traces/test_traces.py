@@ -5,6 +5,7 @@ Covers: app.traces, app.traces.spans, app.traces.exporting, app.composition.trac
 
 import ast
 import http.server
+import math
 import re
 import sys
 import threading
@@ -66,7 +67,13 @@ def test_an_exception_is_told_in_one_bounded_line_without_its_traceback() -> Non
 
 @pytest.mark.parametrize(
     ("said", "upload", "work", "sent"),
-    [(2.0, 1.0, (7, 9), (9, 10)), (1e9, 1.0, (0, 9), (9, 10)), (0.0, 99.0, (0, 0), (0, 10))],
+    [
+        (2.0, 1.0, (7, 9), (9, 10)),
+        (1e9, 1.0, (0, 9), (9, 10)),
+        (0.0, 99.0, (0, 0), (0, 10)),
+        (2.0, -1.0, (8, 10), (10, 10)),
+        (math.inf, math.inf, (0, 0), (0, 10)),
+    ],
 )
 def test_an_agent_that_says_anything_of_its_time_gets_no_span_outside_the_exchange(
     said: float, upload: float, work: tuple[int, int], sent: tuple[int, int]

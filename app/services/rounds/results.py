@@ -44,9 +44,9 @@ class Results:
             return replace(part, status="rejected", reason=str(error)), replace(seen, faulty=True)
         if result is None:
             return replace(part, status="skipped", reason=NOTHING_HELD_OUT, num_examples=0), seen
-        outcome.trace("evaluate", result)
         if missing := lacking(result, phase.config.goal):  # it answers as it should, and measures something else
             return replace(part, status="rejected", reason=missing), seen
+        outcome.trace("evaluate", result)
         return replace(part, status="received", reason=None, **figures(result)), seen
 
     async def checked(

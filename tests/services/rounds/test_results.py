@@ -4,10 +4,16 @@ from pathlib import Path
 
 from app.domain.rounds import Participation
 from app.domain.tasks import TaskRun
+from app.domain.trainings import TrainingConfig
 from app.services.rounds.results import figures
-from app.services.tasks.assignments import TaskOutcome
+from app.services.tasks.assignments import Result, TaskOutcome
 from app.store.model_store import ModelStore
-from tcsfeel.wire.tasks import TaskResult
+from app.store.spools import Spool, SpooledFiles
+from app.traces import Step
+from tcsfeel.aggregation.goals import Goal
+from tcsfeel.wire.codec import encode
+from tcsfeel.wire.sizes import EVALUATION
+from tcsfeel.wire.tasks import TaskResult, result_metadata
 from tests.planes import Adder, plane
 from tests.services.rounds.phases import phase
 
@@ -27,3 +33,24 @@ async def test_an_answer_that_is_missing_is_no_mean_and_no_update(sqlite_url: st
         assert figures(TaskResult(num_examples=3, loss=0.5, accuracy=0.25)) == {
             "num_examples": 3, "loss": 0.5, "accuracy": 0.25, "metrics": {"accuracy": 0.25},
         }  # fmt: skip
+
+
+async def test_only_a_measurement_that_counts_is_traced(sqlite_url: str, tmp_path: Path) -> None:
+    class Traced(Step):
+        def worked(self, kind: str, seconds: float, upload_seconds: float) -> None:
+            assert (kind, seconds, upload_seconds) == ("evaluate", 2.0, 1.0)
+            ends.append("traced")
+
+    ends: list[str] = []
+    said = TaskResult(num_examples=3, loss=0.5, accuracy=0.25, train_seconds=2.0)
+    async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
+        client = await running.system.clients.get("a")
+        for metric in ("f1", "accuracy"):
+            config = TrainingConfig(name="t", goal=Goal(metric=metric, target=1.0))
+            this = phase(Spool(tmp_path / "spool", SpooledFiles()), kind="evaluate", size=EVALUATION, config=config)
+            file = this.place("a").write([encode({}, result_metadata(said))])
+            outcome = TaskOutcome(TaskRun(), Result(file, "identity", 0.0, upload_seconds=1.0), exchange=Traced())
+            part = Participation(client_id="a", status="training", kind="evaluate")
+            ended, _ = await running.system.participants.results.measured(this, part, client, outcome)
+            ends.append(ended.status)
+    assert ends == ["rejected", "traced", "received"]
