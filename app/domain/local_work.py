@@ -1,10 +1,10 @@
 """Plan how many local epochs each client of a round does, so that slow ones do not hold up the others.
 
 A round takes as long as its slowest client. In a training whose `local_work` is elastic, the round is meant to take the
-time in which four fifths of its clients (`WHOLE`) would be done with all epochs. Each of the others does as many epochs
-as fit into that time, but at least one. A client whose trainer has not said that it follows the number in each task
-does all of them. So does everybody below a relay that has not said so, because it may not know how to pass another
-number on.
+time in which four fifths of its clients (`WHOLE`) would be done with all epochs. Of K clients, this is the time of the
+one in place 1 + floor(0.8 (K - 1)), sorted by time. Each of the slower ones does as many epochs as fit into that time,
+but at least one. A client whose trainer has not said that it follows the number in each task does all of them. So does
+everybody below a relay that has not said so, because it may not know how to pass another number on.
 """
 
 from collections.abc import Container, Iterator, Mapping
@@ -34,8 +34,8 @@ def elastic_epochs(epochs: int, transfers: Floats, fits: Floats) -> npt.NDArray[
 
     Args:
         epochs: of a client that does all of its work, at least 1.
-        transfers: (K,) the seconds for which models travel to each client and back.
-        fits: (K,) the seconds in which each client trains for all epochs.
+        transfers: (K,) the seconds for which models travel to each client and back, finite.
+        fits: (K,) the seconds in which each client trains for all epochs, finite.
     """
     left = np.quantile(transfers + fits, WHOLE, method="lower") - transfers
     with np.errstate(over="ignore"):  # of a client that claims to train in next to no time
@@ -87,7 +87,7 @@ def _way(  # noqa: PLR0917  (what a way depends on)
     if relay is None:
         return float(direct[places[client_id]])
     hop = links.neighbours(client_id).get(relay, 0.0) * policy.model_bytes / BYTES_PER_MB
-    return float(direct[places[relay]]) + hop
+    return float(direct[places[relay]]) + min(hop, MAX_SECONDS)
 
 
 def begun(selection: Selection, epochs: Mapping[str, int]) -> Iterator[Participation]:

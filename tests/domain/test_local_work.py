@@ -93,6 +93,13 @@ def test_below_a_relay_the_way_is_longer_and_whoever_does_not_do_as_much_as_the_
     assert planned(plan, *seen, links=links, elastic="abcdef") == {}, "the relay may not know how to pass it on"
 
 
+def test_links_that_take_for_ever_leave_time_for_one_epoch() -> None:
+    plan = Plan("relay", {"r": None, "a": "r", "b": "r"})
+    links = Connectivity.from_edges(("a", "b", "r"), [Edge("a", "r", 1e30), Edge("b", "r", 1e30)])
+    seen = client("r", 1.0), client("a", 1.0), client("b", 1.0)
+    assert planned(plan, *seen, links=links, policy=replace(POLICY, model_bytes=10**300)) == {"a": 1, "b": 1}
+
+
 def test_participations_begin_with_their_epochs_and_times_count_as_if_for_all() -> None:
     chosen = [Chosen(client_id=name, score=1.0, marginal_cost=0.0, components={}) for name in "ab"]
     selection = Selection("random", tuple(chosen), (), 1.0, None, 1.0, 1.0, Plan("star", dict.fromkeys("ab")))
