@@ -4,7 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 from app.domain.clients import Client, Measured
-from app.domain.relays import able_to_relay, facts_of_members, groups, relayable, senders, sound, with_members
+from app.domain.relays import (
+    FORGIVEN,
+    able_to_relay,
+    facts_of_members,
+    forgiven,
+    groups,
+    relayable,
+    senders,
+    sound,
+    with_members,
+)
 from app.domain.rounds import Participation
 from tcsfeel.aggregation.config import AggregationConfig
 from tcsfeel.network.connectivity import Connectivity, Edge
@@ -31,6 +41,12 @@ def test_clients_relay_that_want_to_and_have_an_address() -> None:
         replace(client(name), measured=Measured(relaying=share)) for name, share in (("d", 0.39), ("e", 0.4))
     )
     assert able_to_relay([failing, passable]) == ("e",)
+
+
+def test_a_bad_relay_is_forgiven_a_part_of_what_it_lacks_with_each_update_of_its_own() -> None:
+    bad, fresh = replace(client("a"), measured=Measured(relaying=0.25, reliability=0.5)), client("b")
+    assert forgiven(bad) == replace(bad, measured=Measured(relaying=0.25 + FORGIVEN * 0.75, reliability=0.5))
+    assert forgiven(fresh) is fresh
 
 
 def test_updates_travel_only_between_clients_that_relay() -> None:
