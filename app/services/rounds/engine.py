@@ -136,7 +136,7 @@ class RoundEngine:
         own = [part for part in outstanding if part.begun_in is None]
         carried = [part for part in outstanding if part.begun_in is not None]
         phases = await self._phases.of_carried(training, phase, carried)
-        fit = self._participants.fit
+        fit, quorum = self._participants.fit, quorum_of(round_, policy)
         enough = await gather(
             [
                 *self._relaying.jobs(lease, phase, own, clients, frozenset(resumed)),
@@ -150,7 +150,7 @@ class RoundEngine:
             clock=self._clock,
             arrivals=[part.finished_at or 0.0 for part in round_.participations if part.status == "received"],
             goal=round_.goal or 1,
-            quorum=quorum_of(round_, policy),
+            quorum=quorum,
             deadline=phase.deadline,
             grace_seconds=policy.grace_seconds,
             early=quorum_count(len(round_.participations), policy),
@@ -159,7 +159,9 @@ class RoundEngine:
         if not enough:
             async with self._db.read() as tx:
                 ended = (await tx.rounds.get(round_.training_id, round_.number)).participations
-            quorum = quorum_of(round_, policy)
+            # An update may have been stored just now, of a job that had not come to its end.
+            enough = sum(part.status == "received" for part in ended) >= quorum
+        if not enough:
             outage = await self._absences.explain(ended, quorum)
             reason = too_few_updates(ended, quorum)
             round_ = await self._ledger.abandoned(lease, round_, reason, phase.runs, outage=outage)

@@ -3,6 +3,7 @@
 Covers: app.services.rounds.open_tasks
 """
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from app.domain.carrying import BASE_GONE, CARRIES_NO_MORE, DOWN, TRAINING_ENDED
 from app.domain.clients import ClientStatus
 from app.services.rounds.open_tasks import OpenTasks
 from app.services.rounds.phases import Phases
+from app.services.rounds.settling import Settling
 from app.store.leases import Lease
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
@@ -90,6 +92,25 @@ async def test_a_round_goes_on_without_a_carried_task_that_never_ends(database_u
         await running.system.trainings.change(training_id, lambda one: replace(one.config, round_policy=whole))
         second = await one_late(running, clock, training_id, 2, late="b")  # until its deadline
         assert (second.status, statuses(second)) == ("completed", {"a": "received", "b": "carried"})
+
+
+async def test_an_update_counts_that_was_stored_at_the_deadline_before_its_job_has_ended(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = Settling.settle
+
+    async def settle_and_stay(self: Settling, *given: Any) -> bool:
+        await settle(self, *given)
+        return await asyncio.get_running_loop().create_future()  # until the round ends all jobs
+
+    clock, trainers = FakeClock(), {name: Adder(1.0) for name in "ab"}
+    trainers["b"].open.clear()
+    async with plane(tmp_path, sqlite_url, trainers, clock=clock) as running:
+        training_id = await running.create(**carrying(quorum=0.5, deadline_seconds=5.0))
+        with monkeypatch.context() as patched:
+            patched.setattr(Settling, "settle", settle_and_stay)
+            first = await one_late(running, clock, training_id, late="b")
+        assert (first.status, statuses(first)) == ("completed", {"a": "received", "b": "carried"})
 
 
 async def test_before_its_deadline_a_round_goes_on_early_with_a_quorum_of_all_tasks_only(
