@@ -46,8 +46,17 @@ class ClientNode:
     """A client that may be selected.
 
     Attributes:
-        node_id: the client's id, unique and not empty. All others are those of `Candidate`.
-        data_distribution: not all 0; an array is kept as a tuple.
+        node_id: the client's id, unique and not empty.
+        data_size: the number of training samples, at least 1.
+        data_distribution: how many samples have each label, as counts or shares that are at least 0 and not all 0: a
+            sequence or an array by the number of the label, or a mapping by its name. None if it is not known. An array
+            is kept as a tuple.
+        compute_capacity: the speed of the device in GFLOPS, above 0.
+        bandwidth: the bandwidth to the server in Mbps, above 0.
+        latency: the latency to the server in ms, at least 0.
+        reliability: the probability that the client finishes a task, 0..1.
+        update_quality: the mean quality of the client's updates, 0..1; None before the first.
+        loss: the mean training loss that the client reported last; None before the first.
 
     Raises:
         ValueError: a field is out of its range. The message starts with the field's name.
@@ -120,15 +129,16 @@ class TopologyOptimizer:
         """Set the policy of every round.
 
         Args:
-            min_clients: as in `SelectionPolicy`.
-            max_clients: the same.
-            target_accuracy: the attribute.
+            min_clients: the least number of clients in a round, at least 1.
+            max_clients: the largest number of clients in a round, at least `min_clients`.
+            target_accuracy: the accuracy at which the caller wants to stop, 0..1.
             strategy: the name of a strategy in `tcsfeel.selection.strategies()`.
             seed: the seed of random choices, at least 0. The same seed and the same calls give the same rounds.
-            weights: as in `SelectionPolicy`.
-            parameters: the same; see `tcsfeel.selection.parameters_of`.
-            model_bytes: the same, at least 1.
-            largest_multiple: the same.
+            weights: the weights of the objective's terms.
+            parameters: the strategy's own parameters by name; see `tcsfeel.selection.parameters_of`.
+            model_bytes: the size of the model in bytes, at least 1.
+            largest_multiple: the most times its fair share of the places that a client gets, at least 1; None for no
+                limit.
 
         Raises:
             ValueError: an argument is out of its range. The message starts with the argument's name.
