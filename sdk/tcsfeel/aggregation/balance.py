@@ -8,20 +8,20 @@ the label shares q_i of K updates, the fleet's shares p*, and FedAvg's shares of
 
 The second term keeps the variance of the mean low: without it, few updates would have all of the weight. If the label
 shares of all updates are equal, the weights are those of FedAvg; and also as the penalty becomes large.
-
-The problem is convex. With c = penalty / K and the skews s_i = q_i - p* (C,), the solution is
-
-    w_i = v_i * max(0, 1 + b - s_i . a)        where c * a = sum w_i s_i and sum w_i = 1
-
-for some a (C,) and b. These are the gradient of a convex function of a and b, whose second derivative is constant
-between kinks. So Newton's method finds its minimum in a few steps, in a time that is linear in K.
-
-Some updates may have been averaged already, by a relay, with the weights v_i. Then the weights within such a mean keep
-their proportions, and the problem is the same with one weight for each mean: with w_i = W_g v_i / V_g for the members i
-of a mean g, V_g the sum of their v_i, and q_g the mean of their label shares,
-
-    penalty / K * sum (w_i - v_i)^2 / v_i = penalty / K * sum (W_g - V_g)^2 / V_g
 """
+
+# The problem is convex. With c = penalty / K and the skews s_i = q_i - p* (C,), the solution is
+#
+#     w_i = v_i * max(0, 1 + b - s_i . a)        where c * a = sum w_i s_i and sum w_i = 1
+#
+# for some a (C,) and b. These are the gradient of a convex function of a and b, whose second derivative is constant
+# between kinks. So Newton's method finds its minimum in a few steps, in a time that is linear in K.
+#
+# Some updates may have been averaged already, by a relay, with the weights v_i. Then the weights within such a mean
+# keep their proportions, and the problem is the same with one weight for each mean: with w_i = W_g v_i / V_g for the
+# members i of a mean g, V_g the sum of their v_i, and q_g the mean of their label shares,
+#
+#     penalty / K * sum (w_i - v_i)^2 / v_i = penalty / K * sum (W_g - V_g)^2 / V_g
 
 from collections.abc import Sequence
 

@@ -2,19 +2,21 @@
 
 Betweenness centrality of v is the share of shortest paths between other pairs that pass through v (Freeman, "A set of
 measures of centrality based on betweenness", 1977), as `networkx.betweenness_centrality(normalized=True)` defines it.
-
-*Fewer edges, same result.* An edge a-b that costs more than some path a-k-b is not part of any shortest path, so it is
-removed before the search. An edge that costs exactly as much stays, because it is a second shortest path, which counts.
-
-*Free links.* With edges that cost nothing, the number of shortest paths is not defined, because a detour over a free
-link costs nothing. So a free link is given the cost of `FREE` times the smallest positive cost. This is almost nothing,
-but of two free paths the one with fewer links is the shorter one.
-
-*Sparsified.* In a complete graph whose costs obey the triangle inequality, every shortest path has one link, and every
-centrality is zero. Possible relays are found if each client keeps only its `NEIGHBOURS` cheapest links, and all that
-cost the same as the last of them, so that the order of the clients does not matter. If this breaks a connected part
-into pieces, the links of the minimum spanning forest are kept as well.
 """
+
+# Fewer edges, same result. An edge a-b that costs more than some path a-k-b is not part of any shortest path, so it
+# is removed before the search. An edge that costs exactly as much stays, because it is a second shortest path, which
+# counts. Costs are float32 and sums are float64, so sums of costs of similar magnitude are exact, and equal paths are
+# found to be equal.
+#
+# Free links. With edges that cost nothing, the number of shortest paths is not defined, because a detour over a
+# free link costs nothing. So a free link is given the cost of `FREE` times the smallest positive cost. This is almost
+# nothing, but of two free paths the one with fewer links is the shorter one.
+#
+# Sparsified. In a complete graph whose costs obey the triangle inequality, every shortest path has one link, and
+# every centrality is zero. Possible relays are found if each client keeps only its `NEIGHBOURS` cheapest links, and
+# all that cost the same as the last of them, so that the order of the clients does not matter. If this breaks a
+# connected part into pieces, the links of the minimum spanning forest are kept as well.
 
 from itertools import pairwise
 from typing import Any
