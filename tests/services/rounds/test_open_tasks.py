@@ -100,8 +100,9 @@ async def test_an_update_counts_that_was_stored_at_the_deadline_before_its_job_h
     settle = Settling.settle
 
     async def settle_and_stay(self: Settling, *given: Any) -> bool:
-        await settle(self, *given)
-        return await asyncio.get_running_loop().create_future()  # until the round ends all jobs
+        written = await settle(self, *given)
+        await asyncio.Event().wait()  # until the round ends all jobs
+        return written
 
     clock, trainers = FakeClock(), {name: Adder(1.0) for name in "ab"}
     trainers["b"].open.clear()
