@@ -282,5 +282,6 @@ def _verdict(what: str, found: dict[str, dict[int, Seconds]], bars: Mapping[int,
         steepest, name = max(growths)
         met &= steepest <= GROWTH
         told.append(f"growing as N to the {steepest:.2f} ({name}; bar {GROWTH:g})")
-    print(f"scale: one {what} takes at most {', '.join(told) or '?'}: {'all met' if met else 'not all met'}")
+    most = f"takes at most {', '.join(told)}: {'all met' if met else 'not all met'}"
+    print(f"scale: one {what} {most if told else 'was measured with no number of clients that has a bar'}")
     return 0 if met else 1
