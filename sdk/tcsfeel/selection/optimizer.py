@@ -8,7 +8,7 @@
         clients = optimizer.optimize_topology(round_number, budget_constraint=30.0)
 
 A planned round is recorded, because later rounds depend on the clients that took part. If the same round is planned
-again, the record is replaced.
+again, the record is replaced. The clients are the same if nothing else has changed.
 """
 
 import math

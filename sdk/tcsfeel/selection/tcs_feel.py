@@ -1,4 +1,4 @@
-"""Select the set with the lowest objective (`objective`).
+"""Select the set with the lowest objective (`objective`). This is the default strategy.
 
 The set begins with `min_clients` clients. It grows until the labels that are expected to arrive diverge from the global
 ones by at most `divergence_target`, until it has `max_clients` clients, or until the budget has no room for another
