@@ -3,7 +3,8 @@
 The loop runs all that is ready before it looks at its sockets again. All tasks of a round become ready together: when
 it begins, when the trainers finish. Each needs a millisecond here and there; together they would hold up every request
 to the API by the sum of it, once for each time that the request has to wait for something. So before a piece of work a
-task takes a turn, and each pass of the loop gives a few of them, to one party after the other (`app.sharing`).
+task takes a turn, and each pass of the loop gives a few of them, to one party after the other (`app.sharing`). It gives
+a single one while passes take long.
 
 Calls to the API become ready together as well, for example when a fleet sends its heartbeats or when strangers attack,
 and would hold up the rounds. They take turns, too (`CallTurns`): callers that have shown a key over their connection
@@ -18,7 +19,8 @@ from app.sharing import current_party
 
 PER_PASS = 4  # a pass costs some 0.1 ms itself, and nothing that takes a turn should take more than 1 ms
 BUSY_SECONDS = 0.001
-"""If the rest of a pass of the loop takes longer than this, there is other work, for which strangers wait."""
+"""If the rest of a pass of the loop takes longer, there is other work: strangers wait for it, and rounds get a single
+turn, since a request to the API has to wait for some five passes."""
 STRANGER_SECONDS = 0.005
 """How long strangers wait for other work at most, from one of them to the next."""
 CALL_SECONDS = 0.001
@@ -62,24 +64,30 @@ class _Row:
 
 
 class Turns:
-    """Gives `per_pass` turns in each pass of the loop, to the parties in rotation; within a party, in their order."""
+    """Gives turns in each pass of the loop, to the parties in rotation; within a party, in their order.
 
-    def __init__(self, per_pass: int = PER_PASS) -> None:
-        self._per_pass = per_pass
+    These are `PER_PASS` turns, or a single one if the last pass took longer than `BUSY_SECONDS`.
+    """
+
+    def __init__(self, time: Callable[[], float] | None = None) -> None:
+        self._time = time or (lambda: asyncio.get_running_loop().time())  # seconds, for tests
         self._row = _Row()
         self._passing = False
+        self._left = 0.0  # when the last pass was left
 
     async def take(self, party: str | None = None) -> None:
         """Return in a pass of the loop that still has a turn to give. Without `party`, the context's counts."""
         turn = self._row.join(current_party() if party is None else party)
         if not self._passing:
-            self._passing = True
+            self._passing, self._left = True, self._time()
             asyncio.get_running_loop().call_soon(self._pass)
         await turn
 
     def _pass(self) -> None:
-        for _ in range(self._per_pass):
+        took = self._time() - self._left
+        for _ in range(1 if took > BUSY_SECONDS else PER_PASS):
             self._row.give()
+        self._left = self._time()
         self._passing = bool(self._row)
         if self._passing:
             asyncio.get_running_loop().call_soon(self._pass)

@@ -11,7 +11,7 @@ from app.turns import BUSY_SECONDS, CROWD_SECONDS, PER_PASS, STRANGER_SECONDS, C
 
 
 async def test_each_pass_of_the_loop_gives_a_few_turns_in_the_order_of_asking() -> None:
-    turns, passes, taken = Turns(), 0, []
+    turns, passes, taken = Turns(Loop()), 0, []
 
     async def count() -> None:
         nonlocal passes
@@ -30,6 +30,19 @@ async def test_each_pass_of_the_loop_gives_a_few_turns_in_the_order_of_asking() 
     assert [number for number, _ in taken] == list(range(3 * PER_PASS))
     given = Counter(number for _, number in taken)
     assert list(given.values()) == [PER_PASS] * 3
+
+
+async def test_long_passes_of_the_loop_give_a_single_turn() -> None:
+    loop, taken = Loop(), []
+    turns = Turns(loop)
+
+    async def work() -> None:
+        await turns.take()
+        taken.append(loop.now)
+
+    async with loop.working(2 * BUSY_SECONDS):
+        await asyncio.gather(*(work() for _ in range(3 * PER_PASS)))
+    assert len(set(taken[PER_PASS:])) == len(taken[PER_PASS:])
 
 
 async def test_who_is_called_off_while_waiting_uses_up_no_turn() -> None:

@@ -15,6 +15,7 @@ from app.services.rounds.phase import Phase
 from app.services.tasks.assignments import TaskOutcome
 from app.services.tasks.breakers import Breakers
 from app.threads import in_thread
+from app.turns import Turns
 from tcsfeel.aggregation import update_quality
 from tcsfeel.errors import UpdateRejected
 from tcsfeel.wire.tasks import TaskResult
@@ -26,6 +27,7 @@ class Results:
     def __init__(self, files: RoundFiles, breakers: Breakers) -> None:
         self._files = files
         self._breakers = breakers
+        self._turns = Turns()
 
     async def measured(
         self, phase: Phase, part: Participation, client: Client, outcome: TaskOutcome
@@ -38,7 +40,11 @@ class Results:
         data_size = client.profile.data_size
         try:
             read = partial(self._files.measurement, phase.place(client.id), outcome.result.file, phase.size, data_size)
-            result = read() if phase.is_soon_checked(client, outcome.result) else await in_thread("checks", read)
+            if phase.is_soon_checked(client, outcome.result):
+                await self._turns.take()
+                result = read()
+            else:
+                result = await in_thread("checks", read)
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             return replace(part, status="rejected", reason=str(error)), replace(seen, faulty=True)
@@ -62,7 +68,11 @@ class Results:
             return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
         try:
             check = partial(self._files.check, phase, client, came)
-            update, norm, sketch = check() if phase.is_soon_checked(client, came) else await in_thread("checks", check)
+            if phase.is_soon_checked(client, came):
+                await self._turns.take()
+                update, norm, sketch = check()
+            else:
+                update, norm, sketch = await in_thread("checks", check)
         except UpdateRejected as error:
             phase.over(client.id)  # before it counts against the client, which is not to happen in two rounds
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
