@@ -12,6 +12,7 @@ from app.composition import build
 from app.http import openapi, problems
 from app.http.address_limits import AddressLimits
 from app.http.call_metrics import CallMetrics
+from app.http.frames import Frames
 from app.http.lookup import RouteIndex
 from app.http.middleware import RequestContext
 from app.routers import OPEN, V1, dashboard
@@ -49,6 +50,7 @@ def create_app(
     app.mount(ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]))
     app.mount(dashboard.FILES, dashboard.DashboardFiles(packages=[("app", "dashboard")]))
     app.state.system = system
+    app.state.frames = Frames()
     problems.install(app)
     openapi.install(app)
     app.router.routes.append(RouteIndex(route for router in V1 for route in router.routes))

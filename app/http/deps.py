@@ -1,4 +1,7 @@
-"""The dependencies of routes, as annotated aliases. All come from `app.state.system`, made by the composition root."""
+"""The dependencies of routes, as annotated aliases.
+
+Services come from `app.state.system`, made by the composition root, and what only HTTP needs from `app.state` itself.
+"""
 
 import asyncio
 import hashlib
@@ -15,6 +18,7 @@ from app.domain.invitations import Invitation
 from app.domain.principals import ADMIN, LOCAL_CALLER, Principal
 from app.http.auditing import Attempt
 from app.http.browsers import comes_from_own_page, refuse_foreign_pages
+from app.http.frames import Frames
 from app.services.access.api_keys import ApiKeys
 from app.services.access.audit import AuditTrail
 from app.services.access.enrolments import Enrolments
@@ -181,12 +185,19 @@ async def invitation(request: Request) -> Invitation:
     return found
 
 
+async def frames(request: Request) -> Frames:
+    """Give the frames that the streams of this server share."""
+    found: Frames = request.app.state.frames
+    return found
+
+
 async def attempt(request: Request) -> Attempt:
     """Give the attempt that the audit trail records."""
     return Attempt.of(request)
 
 
 AppPrincipal = Annotated[Principal, Depends(principal)]
+AppFrames = Annotated[Frames, Depends(frames)]
 AppAttempt = Annotated[Attempt, Depends(attempt)]
 Party = Annotated[str, Depends(party)]
 ShownInvitation = Annotated[Invitation, Depends(invitation)]

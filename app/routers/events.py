@@ -10,8 +10,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.domain.principals import Principal
-from app.http.deps import AppFeed, AppPrincipal, Departure, Party, Recheck
-from app.http.quotations import data_shown_to
+from app.http.deps import AppFeed, AppFrames, AppPrincipal, Departure, Party, Recheck
+from app.http.frames import Frames, shown
 from app.http.roles import Needs
 from app.http.routes import ApiRoute
 from app.http.waiting import unless_gone
@@ -20,7 +20,7 @@ from app.services.access.keys import Unauthenticated
 from app.services.events.feed import EventFeed, EventFilter
 from app.store.availability import DatabaseUnavailable
 from app.store.events import RecordedEvent
-from tcsfeel.contract.events import EventOut, EventsOut
+from tcsfeel.contract.events import EventsOut
 from tcsfeel.contract.fields import ID_PATTERN
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=ApiRoute)
@@ -88,7 +88,7 @@ async def list_events(
     else:
         with feed.place(party):
             found = await unless_gone(feed.page(after=after, limit=limit, only=only, seconds=wait), departure)
-    return EventsOut(items=[_shown(event, principal) for event in found.items], cursor=found.cursor, more=found.more)
+    return EventsOut(items=[shown(event, principal) for event in found.items], cursor=found.cursor, more=found.more)
 
 
 @router.get(
@@ -100,6 +100,7 @@ async def list_events(
 async def stream_events(
     *,
     feed: AppFeed,
+    frames: AppFrames,
     party: Party,
     recheck: Recheck,
     after: Annotated[
@@ -121,11 +122,15 @@ async def stream_events(
     begin = last_event_id if last_event_id is not None else after
     cursor = await feed.newest() if begin is None else begin
     only = EventFilter(training, client, frozenset(type_ or ()))
-    return EventStream(streamed(feed, recheck, cursor, only), feed, party)
+    return EventStream(streamed(feed, frames, recheck, cursor, only), feed, party)
 
 
 async def streamed(
-    feed: EventFeed, recheck: Callable[[], Coroutine[Any, Any, Principal]], cursor: int, only: EventFilter
+    feed: EventFeed,
+    frames: Frames,
+    recheck: Callable[[], Coroutine[Any, Any, Principal]],
+    cursor: int,
+    only: EventFilter,
 ) -> AsyncIterator[bytes]:
     """Yield the blocks of a stream. Events that are there together come in one block, after one look at the key."""
     reason = "this server stops: connect again"
@@ -134,8 +139,7 @@ async def streamed(
         async for items in _followed(feed, cursor, only):
             by, block = await recheck(), bytearray()
             for event in items:
-                data = _shown(event, by).model_dump_json()
-                block += format_sse_event(event=event.type, id=str(event.id), data_str=data)
+                block += frames.of(event, by)
                 if len(block) > BLOCK_BYTES:
                     yield bytes(block)
                     by, block = await recheck(), bytearray()
@@ -160,7 +164,3 @@ async def _followed(feed: EventFeed, cursor: int, only: EventFilter) -> AsyncIte
         if page.items or not feed.stopping:
             yield page.items
 
-
-def _shown(event: RecordedEvent, by: Principal) -> EventOut:
-    shown = EventOut.model_validate(event)
-    return shown.model_copy(update={"data": data_shown_to(by, shown.data)})

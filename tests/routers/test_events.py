@@ -14,6 +14,7 @@ import pytest
 
 from app.domain.events.rounds import ParticipationFailed
 from app.domain.principals import ADMIN, Principal
+from app.http.frames import Frames
 from app.http.quotations import HIDDEN
 from app.http.waiting import unless_gone
 from app.routers import events
@@ -132,11 +133,11 @@ async def test_events_that_are_there_together_come_in_one_block_after_one_look_a
     async def ids(blocks: AsyncIterator[bytes]) -> list[str]:
         return re.findall(r"^id: (\d+)$", (await anext(blocks)).decode(), re.MULTILINE)
 
-    blocks = streamed(sqlite_api.system.feed, recheck, 0, EventFilter())
+    blocks = streamed(sqlite_api.system.feed, Frames(), recheck, 0, EventFilter())
     assert [await ids(blocks) for _ in range(2)] == [[], ["1", "2", "3"]]
     assert looks == 1
     monkeypatch.setattr(events, "BLOCK_BYTES", 0)
-    blocks = streamed(sqlite_api.system.feed, recheck, 0, EventFilter())
+    blocks = streamed(sqlite_api.system.feed, Frames(), recheck, 0, EventFilter())
     assert [await ids(blocks) for _ in range(4)] == [[], ["1"], ["2"], ["3"]]
     assert looks == 4
 

@@ -4,14 +4,17 @@ One loop of each process asks the database for new events, four times a second a
 newest ones in memory. Readers who are up to date get their events from there. A reader who is behind reads the database
 until it has caught up. Ids of events become visible in their order (`app.store.events`), so no reader misses an event
 or gets one twice, whichever server it asks.
+
+Readers are woken a few at a time: all of them in one pass of the event loop would hold rounds, which write most events
+just when they have the most to do.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import takewhile
 
 from app.services.events.log import EventLog
 from app.sharing import Portions
@@ -24,6 +27,7 @@ from tcsfeel.errors import Picklable
 LOOK_SECONDS = 0.25
 REMEMBERED = 2000  # events
 BATCH = 500  # events that are read at once
+WOKEN = 20  # readers that go on in one pass of the event loop
 
 
 class TooManyReaders(Picklable):
@@ -72,6 +76,7 @@ class EventFeed:
         self._wanted = asyncio.Event()
         self._recent: deque[RecordedEvent] = deque(maxlen=REMEMBERED)
         self._newest: int | None = None  # id of the newest event that the loop has seen
+        self._told: int | None = None  # the newest event that readers were woken for
         self._waiting: set[asyncio.Future[None]] = set()
         self._outage = Outage()
         self.stopping = False
@@ -126,7 +131,7 @@ class EventFeed:
     def stop(self) -> None:
         """End every wait, those to come included, because the server stops."""
         self.stopping = True
-        self._wake()
+        self._wake(self._waiting)
 
     async def _read(self, after: int, limit: int, only: EventFilter) -> EventPage:
         """Read from memory if that has all events beyond the cursor, else from the database."""
@@ -135,8 +140,8 @@ class EventFeed:
             return await self._log.page(
                 after=after, limit=limit, training_id=only.training_id, client_id=only.client_id, types=only.types
             )
-        matching = (event for event in self._recent if event.id > after and only.matches(event))
-        items = list(islice(matching, limit + 1))
+        beyond = takewhile(lambda event: event.id > after, reversed(self._recent))
+        items = [event for event in beyond if only.matches(event)][::-1]
         if len(items) > limit:
             return EventPage(items[:limit], more=True, cursor=items[limit - 1].id)
         return EventPage(items, more=False, cursor=max(after, newest))
@@ -168,10 +173,19 @@ class EventFeed:
                 page = await tx.events.after(self._newest, limit=BATCH, most_bytes=LISTED)
             self._recent.extend(page.items)
             self._newest = page.cursor
-        self._wake()
+        if self._newest != self._told:
+            self._told = self._newest
+            await self._tell()
 
-    def _wake(self) -> None:
-        """Let all readers look again."""
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
+    async def _tell(self) -> None:
+        """Let all readers look again, some in each pass of the event loop."""
+        waiting = list(self._waiting)
+        for start in range(0, len(waiting), WOKEN):
+            self._wake(waiting[start : start + WOKEN])
+            await asyncio.sleep(0)
+
+    def _wake(self, waiting: Iterable[asyncio.Future[None]]) -> None:
+        """Let some readers look again."""
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)

@@ -13,6 +13,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import structlog
 
@@ -21,11 +22,13 @@ from app.domain.events.webhooks import DeliveryDied, WebhookDisabled
 from app.domain.webhooks import HIDDEN, Delivery, Webhook
 from app.metrics import Metrics
 from app.services.events.feed import EventFeed, EventFilter
+from app.services.events.writings import Writings
 from app.services.webhooks.sender import Sender, Sent
 from app.store.database import Database, is_outage
 from app.store.events import RecordedEvent
 from app.store.leases import Fenced
 from app.store.outages import Outage
+from app.store.transaction import Transaction
 from app.store.webhooks import WebhookLease
 from tcsfeel.contract.events import EventOut
 
@@ -39,6 +42,14 @@ CLOSE_SECONDS = 3.0
 _PARTY = "webhooks"
 
 log = structlog.get_logger(__name__)
+
+
+class Known(NamedTuple):
+    """What the owner of a webhook has read of it: its deliveries that are due, and how many wait, those included."""
+
+    webhook: Webhook
+    due: list[Delivery]
+    waiting: int
 
 
 class WebhookDeliveries:
@@ -64,6 +75,7 @@ class WebhookDeliveries:
         self._rng = rng
         self._serving: dict[asyncio.Task[None], WebhookLease] = {}
         self._outage = Outage()
+        self._bodies = Writings(_body)
 
     async def run(self) -> None:
         """Look for webhooks without an owner until cancelled; a look that fails is made again."""
@@ -111,41 +123,55 @@ class WebhookDeliveries:
     async def _serve(self, lease: WebhookLease) -> None:
         """Send events until another server owns the webhook, or it is removed or disabled."""
         with structlog.contextvars.bound_contextvars(webhook=lease.webhook_id), self._feed.place(_PARTY):
+            known: Known | None = None
             while True:
                 try:
-                    await self.step(lease)
+                    known = await self.step(lease, known)
                 except Fenced:
                     return
                 except Exception as error:
+                    known = None
                     if is_outage(error):
                         self._outage.meet(error)
                     else:
                         log.exception("events could not be sent to a webhook")
                     await asyncio.sleep(LOOK_SECONDS)
 
-    async def step(self, lease: WebhookLease) -> None:
-        """Send what is due, or else the next events, and store the results. Raises `Fenced`."""
-        async with self._db.begin() as tx:
-            webhook = await tx.webhooks.guard(lease)
-            due = await tx.webhooks.due(webhook.id, self._clock.now(), TOGETHER)
-            waiting = await tx.webhooks.count_deliveries(webhook.id, "waiting")
+    async def step(self, lease: WebhookLease, known: Known | None = None) -> Known | None:
+        """Send what is due, or else the next events, and store the results. Raises `Fenced`.
+
+        Returns what is known of the webhook then, for the next step; None if that has to read it again.
+        """
+        if known is None:
+            async with self._db.begin() as tx:
+                known = await self._read(tx, await tx.webhooks.guard(lease))
+        webhook, due, waiting = known
         if not due and waiting >= MOST_WAITING:
             await asyncio.sleep(IDLE_SECONDS)
-            return
+            return None
         cursor = webhook.cursor
         if not due:
             only = EventFilter(webhook.training_id, None, frozenset(webhook.types))
             seconds = IDLE_SECONDS if waiting else QUIET_SECONDS
             page = await self._feed.page(after=cursor, limit=TOGETHER, only=only, seconds=seconds)
-            due, cursor = [_delivery(webhook, one) for one in page.items if _is_sent(one)], page.cursor
-        if due or cursor != webhook.cursor:
-            tries = await asyncio.gather(*(self._sender.send(webhook, one) for one in due))
-            await self._store(lease, webhook, cursor, due, tries)
+            due, cursor = [self._delivery(webhook, one) for one in page.items if _is_sent(one)], page.cursor
+        if not due and cursor == webhook.cursor:
+            return None
+        tries = await asyncio.gather(*(self._sender.send(webhook, one) for one in due))
+        return await self._store(lease, known, cursor, due, tries)
+
+    async def _read(self, tx: Transaction, webhook: Webhook) -> Known:
+        waiting = await tx.webhooks.count_deliveries(webhook.id, "waiting")
+        due = await tx.webhooks.due(webhook.id, self._clock.now(), TOGETHER) if waiting else []
+        return Known(webhook, due, waiting)
 
     async def _store(
-        self, lease: WebhookLease, before: Webhook, cursor: int, due: Sequence[Delivery], tries: Sequence[Sent]
-    ) -> None:
-        """Store the results of the tries. The cursor stays where it was `before` if other events are wanted by now."""
+        self, lease: WebhookLease, before: Known, cursor: int, due: Sequence[Delivery], tries: Sequence[Sent]
+    ) -> Known:
+        """Store the results of the tries, and read what is to be sent next.
+
+        The cursor stays where it was `before` if other events are wanted by now.
+        """
         now = self._clock.now()
         arrived = [one for one, sent in zip(due, tries, strict=True) if sent.problem is None]
         failed = [
@@ -161,30 +187,37 @@ class WebhookDeliveries:
             if any(sent.is_gone for sent in tries):
                 webhook = replace(webhook, enabled=False)
                 await tx.events.append(WebhookDisabled(webhook_id=webhook.id))
-            if webhook.wants == before.wants:
+            if webhook.wants == before.webhook.wants:
                 webhook = replace(webhook, cursor=max(cursor, webhook.cursor))
             await tx.webhooks.put(webhook)
-            await tx.webhooks.drop(webhook.id, [one.event_id for one in arrived])
+            if before.waiting:  # otherwise nothing of them is stored
+                await tx.webhooks.drop(webhook.id, [one.event_id for one in arrived])
             await tx.webhooks.keep(failed)
             for one in dead:
                 died = DeliveryDied(webhook_id=webhook.id, event_id=one.event_id, reason=one.problem or "")
                 await tx.events.append(died)
             if dead:
                 await tx.webhooks.drop_oldest_dead(webhook.id, MOST_DEAD)
-        for outcome, some in (("delivered", arrived), ("dead", dead)):
-            self._metrics.webhook_deliveries.labels(outcome).inc(len(some))
-        self._metrics.webhook_deliveries.labels("failed").inc(len(failed) - len(dead))
+            known = await self._read(tx, webhook)
+        self._note(len(arrived), failed, dead)
+        return known
+
+    def _note(self, arrived: int, failed: Sequence[Delivery], dead: Sequence[Delivery]) -> None:
+        for outcome, count in (("delivered", arrived), ("dead", len(dead)), ("failed", len(failed) - len(dead))):
+            self._metrics.webhook_deliveries.labels(outcome).inc(count)
         if failed:
             log.warning("a webhook did not take events", events=len(failed), dead=len(dead), reason=failed[-1].problem)
+
+    def _delivery(self, webhook: Webhook, event: RecordedEvent) -> Delivery:
+        return Delivery(webhook_id=webhook.id, event_id=event.id, type=event.type, body=self._bodies.of(event))
 
 
 def _is_sent(event: RecordedEvent) -> bool:
     return not event.type.startswith(HIDDEN)
 
 
-def _delivery(webhook: Webhook, event: RecordedEvent) -> Delivery:
-    """Make the delivery of an event: a JSON object with its type, its time, and all that the REST API shows of it."""
+def _body(event: RecordedEvent) -> str:
+    """Write an event: a JSON object with its type, its time, and all that the REST API shows of it."""
     at = datetime.fromtimestamp(event.at, UTC).isoformat().replace("+00:00", "Z")
     data = EventOut.model_validate(event).model_dump(mode="json")
-    body = json.dumps({"type": event.type, "timestamp": at, "data": data}, ensure_ascii=False)
-    return Delivery(webhook_id=webhook.id, event_id=event.id, type=event.type, body=body)
+    return json.dumps({"type": event.type, "timestamp": at, "data": data}, ensure_ascii=False)
