@@ -163,4 +163,3 @@ async def _followed(feed: EventFeed, cursor: int, only: EventFilter) -> AsyncIte
         cursor = page.cursor
         if page.items or not feed.stopping:
             yield page.items
-

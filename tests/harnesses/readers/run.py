@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,14 +14,12 @@ from sqlalchemy import select
 
 from app.store.database import Database
 from app.store.tables import events
-from tcsfeel.agent import FitResult, Parameters, Task, hosting
 from tests.harnesses.api import Api
 from tests.harnesses.databases import new_database
-from tests.harnesses.fleet import Learner
+from tests.harnesses.readers.fleet import Fleet, present
 from tests.harnesses.readers.following import Reader, Receiver
 from tests.harnesses.readers.judgement import Outcome, judge, sent
 from tests.harnesses.replicas import Replica, Replicas, running
-from tests.harnesses.strategies import client_id
 from tests.harnesses.takeover import Watch
 
 LOOK_SECONDS = 0.05
@@ -45,18 +42,6 @@ class Run:
     kills: int = 6
     lease_seconds: float = 3.0
     seed: int = 1
-
-
-class Steady(Learner):
-    """Takes the same time in every round, so that rounds can be compared."""
-
-    def __init__(self, number: int, *, seconds: float) -> None:
-        super().__init__(number, seconds=0.0)
-        self._fit_seconds = seconds
-
-    def fit(self, parameters: Parameters, task: Task) -> FitResult:
-        time.sleep(self._fit_seconds)
-        return super().fit(parameters, task)
 
 
 class Audience:
@@ -166,20 +151,19 @@ async def follow(run: Run, directory: Path, server: str | None) -> Outcome:
         db = Database(url, pool_size=1)
         stack.push_async_callback(db.dispose)
         await audience.subscribe()  # before anything happens
-        await stack.enter_async_context(_agents(run, replicas))
+        fleet = Fleet(
+            agents=run.clients,
+            fit_seconds=run.fit_seconds,
+            server_url=f"http://127.0.0.1:{replicas.all[0].port}",
+            key=replicas.key,
+            log=directory / "agents.log",
+        )
+        await stack.enter_async_context(present(fleet, api))
         stage = Stage(replicas, api, db, await _start(api, run))
         await _compare(run, stage, audience, outcome)
         judge(await _kill(run, stage, audience, outcome), readers, receivers, outcome)
         outcome.problems += replicas.unhandled()
     return outcome
-
-
-@asynccontextmanager
-async def _agents(run: Run, replicas: Replicas) -> AsyncIterator[None]:
-    fleet = {client_id("a", number): Steady(number, seconds=run.fit_seconds) for number in range(run.clients)}
-    url = f"http://127.0.0.1:{replicas.all[0].port}"
-    async with hosting(fleet, server_url=url, api_key=replicas.key, heartbeat_seconds=3600, threads=run.clients):
-        yield
 
 
 async def _start(api: Api, run: Run) -> str:
