@@ -142,6 +142,18 @@ async def test_events_that_are_there_together_come_in_one_block_after_one_look_a
     assert looks == 4
 
 
+async def test_readers_share_frames_with_those_who_may_see_the_same(sqlite_api: Api) -> None:
+    async with sqlite_api.system.db.begin() as tx:
+        await tx.events.append(ParticipationFailed(training_id="t", round=1, client_id="a", reason=SAID))
+    (event,) = (await sqlite_api.system.feed.page(after=0, limit=1)).items
+    frames = Frames()
+    seen = {role: frames.of(event, Principal(role, "reader")) for role in ("admin", "operator", "viewer", "agent")}
+    assert SAID.encode() in seen["admin"]
+    assert seen["admin"] is seen["operator"]
+    assert SAID.encode() not in seen["viewer"]
+    assert seen["viewer"] is seen["agent"]
+
+
 async def test_work_for_a_caller_ends_when_the_caller_hangs_up() -> None:
     ended = asyncio.Event()
 

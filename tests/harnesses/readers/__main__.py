@@ -52,8 +52,6 @@ async def main() -> int:
             found.append(f"rounds are {outcome.slower:.1%} longer, more than {SLOWER:.0%}")
         for problem in found:
             print(f"  {problem}")
-        for name, windows in (("without", outcome.without), ("with", outcome.with_readers)):
-            print(f"  {name}: {', '.join(f'{seconds:.3f} s ({cpu:.3f} CPU s)' for seconds, cpu in windows)}")
         print(report(outcome, run, database, found), flush=True)
         wrong += len(found)
     return int(wrong > 0)

@@ -184,10 +184,16 @@ async def _compare(run: Run, stage: Stage, audience: Audience, outcome: Outcome)
     """Measure rounds without and with readers, in turns, so that what else happens on the machine meets both."""
     for _ in range(run.windows):
         outcome.without.append(await stage.window(run.rounds))
+        _tell("without readers", *outcome.without[-1])
         async with audience.present():
             await audience.connected()
             await stage.caught_up(audience)
             outcome.with_readers.append(await stage.window(run.rounds))
+            _tell("with readers", *outcome.with_readers[-1])
+
+
+def _tell(window: str, seconds: float, cpu: float) -> None:
+    print(f"  a round took {seconds:.3f} s and {cpu:.3f} CPU s {window}", flush=True)
 
 
 async def _kill(run: Run, stage: Stage, audience: Audience, outcome: Outcome) -> list[tuple[int, str]]:
@@ -207,6 +213,7 @@ async def _kill(run: Run, stage: Stage, audience: Audience, outcome: Outcome) ->
             if owner is not None and replica is not None and replica.signal(signal.SIGKILL):
                 outcome.kills += 1
                 await watch.owner_after(owner.fence)
+                print(f"  {outcome.kills} of {run.kills} killed", flush=True)
         await stage.begun(await stage.current_round() + 1)
         await stage.api.call("POST", f"/v1/trainings/{stage.training}/cancel", also=409)
         await _quiet(stage.log)

@@ -4,7 +4,7 @@ Covers: app.services.events.feed
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -164,3 +164,60 @@ async def test_nobody_asks_the_database_while_there_are_no_readers(
         await write(sqlite, "a")
         assert await follow(feed, 1) == [1]
         assert asked > 0
+
+
+async def test_other_work_goes_on_while_many_readers_are_told_of_an_event(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "WOKEN", 1)
+    monkeypatch.setattr(feeds, "LOOK_SECONDS", 0.0)
+    order: list[str] = []
+
+    async def read() -> None:
+        await feed.page(after=0, limit=10, seconds=SOON)
+        order.append("reader")
+
+    async def other() -> None:
+        while order.count("reader") < 3:
+            order.append("other")
+            await asyncio.sleep(0)
+
+    async with running(sqlite) as feed, asyncio.TaskGroup() as group, asyncio.timeout(SOON):
+        with feed.place("a"):
+            reading = [group.create_task(read()) for _ in range(3)]
+            group.create_task(other())
+            await asyncio.sleep(0)
+            await write(sqlite, "x")
+            await asyncio.wait(reading)
+    first = order.index("reader")
+    assert order[first : first + 5] == ["reader", "other", "reader", "other", "reader"]
+
+
+async def test_readers_are_woken_only_by_new_events(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "LOOK_SECONDS", 0.0)
+    await write(sqlite, "x")
+    async with running(sqlite) as feed, asyncio.timeout(SOON):
+        with feed.place("a"):
+            await feed.page(after=0, limit=10, seconds=SOON)
+            woken, looked, look = 0, 0, feed.newest
+            wake = feed._wake
+
+            async def newest() -> int:
+                nonlocal looked
+                looked += 1
+                return await look()
+
+            def counted(waiting: Iterable[asyncio.Future[None]]) -> None:
+                nonlocal woken
+                woken += 1
+                wake(waiting)
+
+            monkeypatch.setattr(feed, "newest", newest)
+            monkeypatch.setattr(feed, "_wake", counted)
+            waiting = asyncio.create_task(feed.page(after=1, limit=10, seconds=SOON))
+            while looked < 5:  # noqa: ASYNC110  (a look rings no bell)
+                await asyncio.sleep(0)
+            assert woken == 0
+            await write(sqlite, "y")
+            assert names(await waiting) == ["y"]
+            assert woken == 1

@@ -162,6 +162,31 @@ async def test_an_owner_that_lost_its_lease_while_it_sent_stores_nothing(bench: 
     assert len(receiver.requests) == 1
 
 
+async def test_a_step_that_follows_another_begins_without_a_transaction(bench: Bench) -> None:
+    new = await bench.make()
+    lease = await lease_of(bench, new.webhook.id)
+    await bench.happen(1)
+    known = await bench.deliveries.step(lease)
+    assert known is not None
+    assert (known.webhook, known.due, known.waiting) == (await bench.webhooks.get(new.webhook.id), [], 0)
+    bench.receiver.status = 500
+    await bench.happen(1)
+    known = await bench.deliveries.step(lease, known)
+    assert known is not None
+    assert (known.due, known.waiting) == ([], 1)
+    bench.clock.advance(PAUSES[0] * 1.2)
+    bench.receiver.status = 204
+    await bench.happen(1)
+    known = await bench.deliveries.step(lease, known)  # as long as there are new events, it asks only when it stores
+    assert known is not None
+    assert [one.event_id for one in known.due] == [3]
+    known = await bench.deliveries.step(lease, known)
+    assert known is not None
+    assert (known.due, known.waiting) == ([], 0)
+    assert sorted(bench.receiver.ids.values()) == [1, 1, 2]
+    assert await bench.deliveries.step(lease, known) is None  # there was nothing: it reads the webhook again
+
+
 async def test_events_that_are_wanted_only_since_a_moment_ago_are_not_passed_over(bench: Bench) -> None:
     new = await bench.make("client.down")
     lease = await lease_of(bench, new.webhook.id)
