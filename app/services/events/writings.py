@@ -19,7 +19,7 @@ class Writings(Generic[AnyStr]):
     """
 
     def __init__(self, write: Callable[[RecordedEvent], AnyStr], *, most_bytes: int = MOST_BYTES) -> None:
-        self._write = write
+        self._write: Callable[[RecordedEvent], AnyStr] = write
         self._most_bytes = most_bytes
         self._kept: dict[int, tuple[RecordedEvent, AnyStr]] = {}
         self._bytes = 0
