@@ -21,17 +21,25 @@ class Bucket:
         try:
             given = dict(parse_qsl(match["query"] or "", strict_parsing=bool(match["query"]))) if match else {}
             endpoint = given.pop("endpoint", None)
-            host = None if endpoint is None else urlsplit(endpoint)
         except ValueError:
-            match = host = None
+            match = endpoint = None
         if match is None:
             raise ValueError("must be a URL such as s3://bucket/prefix?endpoint=https://host:9000&region=us-east-1")
         region = given.pop("region", None)
         if given:
             raise ValueError("may have only endpoint and region after the ?: set credentials in AWS_… variables")
-        if host is not None and (host.scheme not in {"http", "https"} or not host.hostname or "@" in host.netloc):
+        if endpoint is not None and not is_endpoint(endpoint):
             raise ValueError("must have an endpoint that is http://host or https://host, without credentials")
         return cls(match["name"], match["prefix"] or "", endpoint, region)
+
+
+def is_endpoint(url: str) -> bool:
+    """Tell whether a URL can be that of a store: ``http://host`` or ``https://host``, without credentials."""
+    try:
+        host = urlsplit(url)
+    except ValueError:
+        return False
+    return host.scheme in {"http", "https"} and bool(host.hostname) and "@" not in host.netloc
 
 
 _BUCKET = re.compile(

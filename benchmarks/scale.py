@@ -21,10 +21,10 @@ import httpx2
 import numpy as np
 from scipy.spatial import cKDTree
 
+from app.domain.balance import balanced_within_bounds
 from benchmarks.arena import Served, databases, served
 from benchmarks.fleet import client_id
 from benchmarks.machine import Times, cpu_seconds
-from tcsfeel.aggregation.balance import balanced_within_bounds
 from tcsfeel.aggregation.config import AggregationConfig
 from tcsfeel.contract.recipes import RECIPES
 from tcsfeel.network.centrality import prepare

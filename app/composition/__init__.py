@@ -45,7 +45,7 @@ from app.services.running.coordinator import Coordinator
 from app.services.running.housekeeping import Housekeeper
 from app.services.running.key_watch import KeyWatch
 from app.services.running.starting import claim_directories
-from app.services.running.stores import databases, model_files
+from app.services.running.stores import databases, model_files, presigned_urls
 from app.services.running.survey import Survey
 from app.services.running.timekeeping import Timekeeper
 from app.services.system import System
@@ -63,6 +63,7 @@ from app.services.tasks.pulls import LONGEST_WAIT_SHARE, Pulls
 from app.services.tasks.responses import Transport
 from app.services.tasks.resuming import Resuming
 from app.services.tasks.signer import Signer
+from app.services.tasks.sources import Sources
 from app.services.tasks.traced import TracedChannels, TracedTransport
 from app.services.tasks.watching import TaskWatch
 from app.services.trainings.idempotency import KeyRetention
@@ -129,6 +130,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None, *, traces:
     channels = (
         TracedChannels(traces, caller, mailbox, metrics) if traces.exports else Channels(caller, mailbox, metrics)
     )
+    sources = Sources(presigned_urls(settings), metrics, ask=caller.says_of_urls)
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
     connectivity = ConnectivityMatrix(db, matrix, clock)
@@ -148,6 +150,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None, *, traces:
         roster=roster,
         matrix=matrix,
         grants=Grants(tokens, signer),
+        sources=sources,
         ended=waits.notice,
         traces=traces,
     )
@@ -216,6 +219,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None, *, traces:
             metrics=metrics,
             longest_wait=LONGEST_WAIT_SHARE * silent,
             rng=rng,
+            sources=sources,
         ),
         deliveries=deliveries,
         appends=Appends(

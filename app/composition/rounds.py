@@ -37,6 +37,7 @@ from app.services.tasks.breakers import Breakers
 from app.services.tasks.channels import Channels
 from app.services.tasks.dispatch import Dispatcher
 from app.services.tasks.grants import Grants
+from app.services.tasks.sources import Sources
 from app.services.tasks.traced import TracedDispatcher
 from app.settings import AgentSettings
 from app.store.database import Database
@@ -69,6 +70,7 @@ def round_services(
     roster: LatestRoster,
     matrix: LatestConnectivity,
     grants: Grants,
+    sources: Sources,
     ended: Callable[[str], None],
     traces: Traces,
 ) -> RoundServices:
@@ -92,7 +94,15 @@ def round_services(
     )
     absences = Absences(db, channels, clock)
     dispatch = partial(TracedDispatcher, traces) if traces.exports else Dispatcher
-    dispatcher = dispatch(caller=channels, breakers=breakers, settings=settings, clock=clock, metrics=metrics, rng=rng)
+    dispatcher = dispatch(
+        caller=channels,
+        breakers=breakers,
+        settings=settings,
+        clock=clock,
+        metrics=metrics,
+        rng=rng,
+        sources=sources,
+    )
     participants = Participants(
         clock=clock,
         caller=channels,

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
+from app.domain.balance import balanced_within_bounds
 from app.domain.carrying import discount
 from app.domain.measurements import reported
 from app.domain.relays import by_file
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
-from tcsfeel.aggregation.balance import balanced_within_bounds
 from tcsfeel.aggregation.mean import WEIGHTS
 from tcsfeel.aggregation.updates import NEED_STEPS
 from tcsfeel.aggregation.weights import bounded

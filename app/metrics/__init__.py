@@ -35,8 +35,7 @@ class Metrics:
     """Gives the labels that lead from a round to its trace, by its training and its number."""
 
     def __init__(self, registry: CollectorRegistry, *, max_clients: int) -> None:
-        self.registry = registry
-        self._max_clients, self._clients = max_clients, 0
+        self.registry, self._max_clients, self._clients = registry, max_clients, 0
         self._bytes_of: dict[str, tuple[Counter, Counter]] = {}  # sent and received, by the label of the client
         self._shown: dict[str, str] = {}  # the goal's metric of each training shown, in the order of their last round
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
@@ -116,6 +115,9 @@ class Metrics:
         )
         self.tasks_handed_over = counter(
             "federated_tasks_handed_over", "Number of tasks that were handed over, by their channel", ["channel"]
+        )
+        self.parameters_by_url = counter(
+            "federated_parameters_by_url", "Number of tasks for agents that fetch parameters by URL", ["channel", "way"]
         )
         self.transfers_resumed = counter(
             "federated_transfers_resumed",

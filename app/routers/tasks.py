@@ -26,6 +26,7 @@ from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.compression import IDENTITY, ZSTD
 from tcsfeel.wire.resuming import NO, PARTIAL_UPLOAD, UPLOAD_COMPLETE, UPLOAD_LIMIT, UPLOAD_OFFSET, YES
 from tcsfeel.wire.signatures import ACCEPT_SIGNATURE
+from tcsfeel.wire.tasks import BY_URL
 
 router = APIRouter(prefix="/v1/clients/{client_id}/tasks", tags=["tasks"], route_class=ApiRoute)
 
@@ -109,10 +110,18 @@ async def next_task(
     accept_signature: Annotated[
         str, Header(alias=ACCEPT_SIGNATURE, max_length=300, description="How the task should be signed (RFC 9421)")
     ] = "",
+    by_url: Annotated[
+        str,
+        Header(
+            alias=BY_URL,
+            max_length=300,
+            description="`?1` if the agent fetches parameters by URL, `?0` and a `reason` if it could not",
+        ),
+    ] = "",
 ) -> Response:
     """Ask for the next task of a client whose agent pulls. The question is a sign of life, as a heartbeat is."""
     await clients.heartbeat(client_id, bandwidth=None, latency=None, instance=instance)
-    found = await pulls.next(client_id, known, wait, departure, signature=accept_signature)
+    found = await pulls.next(client_id, known, wait, departure, signature=accept_signature, by_url=by_url)
     if isinstance(found, Taken):
         headers = {**found.headers, TASK: found.task.id}
         if found.task.accept != IDENTITY:

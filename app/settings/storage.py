@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.buckets import Bucket
+from app.buckets import Bucket, is_endpoint
 from app.settings.section import Section
 
 MEGABYTE = 1_000_000
@@ -46,9 +46,14 @@ class ModelSettings(Section):
     """`url` is ``file:///path``, by default a directory in the data directory, or ``s3://bucket/prefix``.
 
     One model may have at most `max_bytes`. The file of a removed version is kept for `removal_delay_seconds`.
+
+    With `presigned_urls`, agents that are able to do so fetch the models of their tasks from the bucket. They reach it
+    at `presigned_endpoint`, which is by default the endpoint in `url`.
     """
 
     url: str | None = None
+    presigned_urls: bool = False
+    presigned_endpoint: str | None = None
     max_bytes: Annotated[int, Field(ge=1)] = 4_000 * MEGABYTE
     removal_delay_seconds: Annotated[float, Field(ge=0, le=10_000_000)] = 600.0
 
@@ -61,6 +66,19 @@ class ModelSettings(Section):
             raise ValueError("must start with file:/// or s3://")
         Bucket.parse(url)
         return url
+
+    @field_validator("presigned_endpoint")
+    @classmethod
+    def _an_endpoint(cls, url: str | None) -> str | None:
+        if url is not None and not is_endpoint(url):
+            raise ValueError("must be http://host or https://host, without credentials")
+        return url
+
+    @model_validator(mode="after")
+    def _only_of_a_bucket(self) -> "ModelSettings":
+        if self.presigned_urls and self.bucket is None:
+            raise ValueError("MODELS__PRESIGNED_URLS may be true only if MODELS__URL is that of a bucket, s3://…")
+        return self
 
     @property
     def bucket(self) -> Bucket | None:

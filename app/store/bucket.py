@@ -35,6 +35,24 @@ class ObjectStoreUnavailable(StoreUnavailable):
     """The bucket does not answer, refuses a request, or contains wrong bytes."""
 
 
+def objects_of(bucket: Bucket, patience: float = PATIENCE) -> S3Store:
+    """Make the client of a bucket, which waits for `patience` seconds for the answer to one request."""
+    return S3Store(
+        bucket.name,
+        prefix=bucket.prefix or None,
+        config={
+            **({} if bucket.endpoint is None else {"endpoint": bucket.endpoint}),
+            **({} if bucket.region is None else {"region": bucket.region}),
+        },
+        client_options={
+            "allow_http": True,  # plain HTTP is used only for an endpoint with http://
+            "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, patience)),
+            "timeout": timedelta(seconds=patience),
+        },
+        retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=patience / 2)},
+    )
+
+
 class BucketStore:
     """The files of a bucket, with a local copy in `cache` of each that was needed. All calls block: use a thread.
 
@@ -45,20 +63,7 @@ class BucketStore:
     def __init__(self, bucket: Bucket, cache: ModelStore, *, patience: float = PATIENCE) -> None:
         self._place = f"s3://{bucket.name}/{bucket.prefix}".rstrip("/")
         self._cache = cache
-        self._objects = S3Store(
-            bucket.name,
-            prefix=bucket.prefix or None,
-            config={
-                **({} if bucket.endpoint is None else {"endpoint": bucket.endpoint}),
-                **({} if bucket.region is None else {"region": bucket.region}),
-            },
-            client_options={
-                "allow_http": True,  # plain HTTP is used only for an endpoint with http://
-                "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, patience)),
-                "timeout": timedelta(seconds=patience),
-            },
-            retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=patience / 2)},
-        )
+        self._objects = objects_of(bucket, patience)
 
     def write(self, chunks: Iterable[bytes | memoryview]) -> StoredFile:
         """Store the concatenation of `chunks`; it is stored once the bucket has it."""

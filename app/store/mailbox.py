@@ -85,11 +85,12 @@ class MailboxRepository:
         return None if row is None else _task_of(row)
 
     async def take(
-        self, task: MailedTask, now: float, *, size: int, call: str | None, seconds: float, digest: str
+        self, task: MailedTask, now: float, *, size: int, call: str | None, seconds: float, digest: str | None
     ) -> None:
         """Record that the agent of a task that is locked is sent `size` bytes, and what was signed for that.
 
-        `seconds` are those that its body says are left, and `digest` is the SHA-256 of the body.
+        `seconds` are those that its body says are left, and `digest` is the SHA-256 of the body; None if the same
+        body cannot be made again.
         """
         taken = replace(
             task,

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, Self
 
+from app.data_directory import make_file
 from app.threads import OneThread
-from tcsfeel import private
 
 BEGIN = "BEGIN IMMEDIATE"
 BUSY_SECONDS = 30
@@ -252,7 +252,7 @@ class Reader(_Driver):
 def _open(path: str, *pragmas: str, is_writer: bool = False) -> sqlite3.Connection:
     """Open a connection in autocommit mode, in which the driver does not begin transactions itself."""
     with suppress(OSError):  # SQLite will report what is wrong; it gives the files beside this one the same mode
-        private.make_file(path)
+        make_file(path)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         for pragma in pragmas:  # some of them read the file

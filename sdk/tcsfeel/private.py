@@ -1,36 +1,17 @@
 """Make files and directories that no other user can read, since they contain keys, tokens and models.
 
-Each is made with its mode, whatever the process's umask is. Existing ones with a looser mode are corrected at the
-start, but only below the data directory and only those that a server makes: the directory may have been chosen badly.
+Each is made with its mode, whatever the process's umask is.
 """
 
-import contextlib
 import errno
 import os
 import secrets
-import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 OTHERS = 0o077
-BLOCK = 4096
 ATTEMPTS = 10
-NAMES = frozenset(
-    {
-        "admin-key",
-        "audit-unwritten.jsonl",
-        "tcsfeel.db",
-        "tcsfeel.db-wal",
-        "tcsfeel.db-shm",
-        "tcsfeel.db-journal",
-        "models",
-        "model-cache",
-        "spool",
-    }
-)
-"""What a server makes in its data directory."""
 
 
 def make_directory(path: Path) -> None:
@@ -51,32 +32,9 @@ def make_directory(path: Path) -> None:
         return
 
 
-def prove_writable(directory: Path) -> None:
-    """Make a directory if it is missing, and write and remove a file in it. Raises `OSError`."""
-    make_directory(directory)
-    path = directory / f".{secrets.token_hex(8)}-can-be-written"
-    try:
-        with open(path, "xb", opener=opener) as file:
-            file.write(bytes(BLOCK))
-            file.flush()
-            os.fsync(file.fileno())
-    finally:
-        path.unlink(missing_ok=True)
-
-
 def opener(path: str, flags: int) -> int:
     """Open a file as `open` does, and give it `FILE_MODE` where it is new: the argument of `open` of that name."""
     return os.open(path, flags, FILE_MODE)
-
-
-def make_file(path: str) -> None:
-    """Make an empty file that only this user can read, unless it exists.
-
-    An existing file is not opened, because closing it would release every lock of this process on it, including those
-    of an SQLite database, and other processes could then write at the same time.
-    """
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
 
 
 def write(path: Path, content: bytes) -> None:
@@ -95,37 +53,3 @@ def write(path: Path, content: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-
-
-def tighten(data_dir: Path) -> tuple[list[Path], list[Path]]:
-    """Remove other users' permissions from a server's files in its data directory.
-
-    Returns what was changed, and what others can still read because it belongs to another user or holds other things.
-    """
-    changed: list[Path] = []
-    left: list[Path] = []
-    for path in _kept(data_dir):
-        try:
-            mode = path.lstat().st_mode
-            if stat.S_ISLNK(mode) or not mode & OTHERS:
-                continue
-            path.chmod(stat.S_IMODE(mode) & ~OTHERS)
-            changed.append(path)
-        except PermissionError:
-            left.append(path)
-        except FileNotFoundError:  # another process has just removed it
-            continue
-    if data_dir.stat().st_mode & OTHERS and data_dir not in changed:
-        left.append(data_dir)
-    return changed, left
-
-
-def _kept(data_dir: Path) -> Iterator[Path]:
-    present = sorted(data_dir.iterdir())
-    if all(path.name in NAMES for path in present):
-        yield data_dir
-    for path in present:
-        if path.name in NAMES:
-            yield path
-            if not path.is_symlink():
-                yield from sorted(path.rglob("*"))

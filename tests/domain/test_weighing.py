@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.domain.balance import balanced
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
 from app.domain.weighing import (
@@ -19,7 +20,6 @@ from app.domain.weighing import (
     weighed,
     weights_of,
 )
-from tcsfeel.aggregation.balance import balanced
 from tcsfeel.selection.skew import believable_skew
 from tcsfeel.selection.types import Candidate
 from tests.store.samples import a_round

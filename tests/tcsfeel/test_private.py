@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from app import data_directory
 from app.clock import SystemClock
 from app.composition import build
 from app.services.lifetime import running
@@ -125,12 +126,12 @@ async def test_a_database_elsewhere_is_private_where_it_is_new(tmp_path: Path) -
 
 
 def test_proof_of_writing_leaves_nothing(tmp_path: Path) -> None:
-    private.prove_writable(tmp_path / "a" / "b")
+    data_directory.prove_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(NotADirectoryError):
-            private.prove_writable(place)
+            data_directory.prove_writable(place)
 
 
 def test_a_database_that_is_there_keeps_the_locks_that_this_process_has_on_it(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_a_database_that_is_there_keeps_the_locks_that_this_process_has_on_it(tm
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("CREATE TABLE t (x)")
     connection.execute("BEGIN IMMEDIATE")
-    private.make_file(path)
+    data_directory.make_file(path)
     other = f"import sqlite3; sqlite3.connect({path!r}, timeout=0, isolation_level=None).execute('BEGIN IMMEDIATE')"
     tried = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)  # noqa: S603  (a program of the test's own)
     connection.close()

@@ -164,14 +164,14 @@ class RoundFiles:
 
         If a part of the model is left out, the rest is a file in the round's spool. Raises `NotFound`.
         """
-        whole, spool = self.load(sha256), self.spool(round_)
-        parameters, groups = whole.parameters(), config.parameters
+        mapped, spool, groups = self.models.map(sha256), self.spool(round_), config.parameters
+        parameters = (whole := self.layouts.read(mapped)).parameters()
         present = global_part(groups, parameters)
         if len(present) < len(parameters):
             whole = unpack(spool.map(spool.write(pieces(present)).sha256))[0]
         frozen = groups.frozen_of(parameters)
         if not frozen:
-            return ToSend(whole, None)
+            return ToSend(whole, None, StoredFile(sha256, len(mapped)) if len(present) == len(parameters) else None)
         rest = spool.write(pieces(trained_part(groups, parameters)))
         return ToSend(unpack(spool.map(rest.sha256))[0], Frozen(frozen_id(groups, first), whole))
 

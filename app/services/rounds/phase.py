@@ -15,6 +15,7 @@ from app.services.rounds.uploads import FullUpdate, full_update
 from app.services.tasks.assignments import Assignment, Frozen, Result
 from app.services.tasks.blocks import BLOCK_BYTES
 from app.store.leases import Lease
+from app.store.model_store import StoredFile
 from app.store.spools import SMALL_BYTES, Spool
 from app.threads import in_thread
 from tcsfeel.errors import UpdateRejected
@@ -38,7 +39,7 @@ class Phase:
 
     The tasks of a phase with `begun_in` were carried from that round: `model` is the one that they began with, and
     `present` the model of the round, to which their updates are moved. `more_seconds` is the time beyond the round for
-    which tasks may be wanted.
+    which tasks may be wanted. `file` is that of `model`, as in `ToSend`.
     """
 
     lease: Lease
@@ -57,6 +58,7 @@ class Phase:
     begun_in: int | None = None
     present: Packed | None = None
     more_seconds: float = 0.0
+    file: StoredFile | None = None
 
     @property
     def compared(self) -> Packed:
@@ -97,6 +99,7 @@ class Phase:
             limit=largest(self.size.file_bytes, accept),
             lease=self.lease,
             run=replace(TaskRun() if part is None else TaskRun.of(part), resumed=resumed),
+            file=self.file if self.controlled is None else None,
         )
 
     def _hyperparameters(self, part: Participation | None) -> dict[str, Scalar]:

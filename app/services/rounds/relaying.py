@@ -18,7 +18,7 @@ from app.domain.rounds import Participation
 from app.domain.tasks import Observation, TaskRun
 from app.metrics import Metrics
 from app.services.rounds.ledger import RoundLedger
-from app.services.rounds.partials import Mean, MemberGone, checked_mean
+from app.services.rounds.partials import Mean, MemberGone, checked_mean, partial_size
 from app.services.rounds.participants import NO_MEMORY, Participants
 from app.services.rounds.phase import Phase
 from app.services.rounds.results import figures
@@ -31,7 +31,7 @@ from app.store.leases import Lease
 from app.threads import in_thread
 from tcsfeel.aggregation import update_quality
 from tcsfeel.errors import UpdateRejected
-from tcsfeel.wire.relays import LONGEST_REASON, partial_size
+from tcsfeel.wire.relays import LONGEST_REASON
 from tcsfeel.wire.tasks import TaskResult
 
 Job = Coroutine[Any, Any, float | None]

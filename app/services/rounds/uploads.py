@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, TypeVar
 
+from app.services.rounds.decompressing import decompressed
 from app.store.model_store import ModelStore, StoredFile, give_back
 from tcsfeel.errors import UpdateRejected
 from tcsfeel.wire.codec import Packed, unpack
-from tcsfeel.wire.compression import IDENTITY, decompressed
+from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.differences import check_encoded, expand
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.headers import LENGTH, check_length, header

@@ -11,11 +11,11 @@ import structlog
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import data_directory
 from app.settings import Settings, WrongSetting
 from app.store import migrations
 from app.store.availability import DatabaseUnavailable
 from app.store.database import in_a_line, is_outage
-from tcsfeel import private
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ def claim_directories(settings: Settings) -> None:
         (models, settings.model_directory),
     ):
         _prove(variable, directory)
-    changed, left = private.tighten(settings.data_dir)
+    changed, left = data_directory.tighten(settings.data_dir)
     if changed:
         log.warning("other users could read the data directory", path=str(settings.data_dir), mended=len(changed))
     if left:
@@ -46,7 +46,7 @@ def claim_directories(settings: Settings) -> None:
 
 def _prove(variable: str, directory: Path) -> None:
     try:
-        private.prove_writable(directory)
+        data_directory.prove_writable(directory)
     except OSError as error:
         raise WrongSetting(f"{variable}: {directory} cannot be written to: {error.strerror}") from error
 

@@ -6,6 +6,7 @@ from app.store.bucket import BucketStore
 from app.store.database import WAIT_SECONDS, Database
 from app.store.failures import REASONS, REFUSALS
 from app.store.model_store import ModelFiles, ModelStore
+from app.store.presigned import PresignedUrls
 
 API_WAIT_SECONDS = 2.0  # that a request waits for a connection, before the caller is asked to try again
 
@@ -41,3 +42,11 @@ def model_files(settings: Settings) -> tuple[ModelFiles, ModelStore | None]:
     """Make the store of models and, if that is a bucket, the store of this machine's copies."""
     directory, bucket = ModelStore(settings.model_directory), settings.models.bucket
     return (directory, None) if bucket is None else (BucketStore(bucket, directory), directory)
+
+
+def presigned_urls(settings: Settings) -> PresignedUrls | None:
+    """Make what signs URLs of models for agents; None if agents get all models from the servers."""
+    bucket = settings.models.bucket
+    if bucket is None or not settings.models.presigned_urls:
+        return None
+    return PresignedUrls(bucket, settings.models.presigned_endpoint)

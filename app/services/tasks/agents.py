@@ -39,6 +39,7 @@ from app.turns import Turns
 from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.headers import check_beginning
 from tcsfeel.wire.signatures import Signed
+from tcsfeel.wire.tasks import BY_URL
 
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel"}
 
@@ -88,10 +89,6 @@ class AgentCaller:
         del agent
         return self._moves.take(task_id)
 
-    async def is_healthy(self, agent: Endpoint) -> bool:
-        """Tell whether `health` finds the agent alive."""
-        return (await self.health(agent)).alive
-
     async def initial_model(
         self, agent: Endpoint, store: ModelStore, *, local: Sequence[str] = (), task_id: str = ""
     ) -> StoredFile:
@@ -121,6 +118,13 @@ class AgentCaller:
             async with self._soon(), self._call("GET", agent, f"/frozen/{frozen_id}") as answer:
                 return answer.response.status == HTTPStatus.NO_CONTENT
         return False
+
+    async def says_of_urls(self, agent: Endpoint) -> str:
+        """Ask what an agent says of parameters by URL; nothing, if it does not know them or does not answer soon."""
+        with contextlib.suppress(AgentFailed, TimeoutError):
+            async with self._soon(), self._call("GET", agent, "/healthz") as answer:
+                return answer.response.header(BY_URL)
+        return ""
 
     async def hand_over(
         self,

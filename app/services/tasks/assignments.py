@@ -35,10 +35,12 @@ class ToSend(NamedTuple):
     Attributes:
         model: the tensors that updates hold as well.
         frozen: what an agent gets that does not have the frozen tensors; None if there are none.
+        file: the file of the model store that has the tensors of `model` and nothing else; None if there is none.
     """
 
     model: Packed
     frozen: Frozen | None
+    file: StoredFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Assignment:
         lease: failures count against the client as long as it holds.
         run: how far earlier owners of the round have come with the task.
         subtree: the children of the client, if it is to relay their updates.
+        file: as in `ToSend`.
     """
 
     client: Client
@@ -64,6 +67,7 @@ class Assignment:
     lease: Lease | None = None
     run: TaskRun = field(default_factory=TaskRun)
     subtree: Subtree | None = field(default=None, repr=False)
+    file: StoredFile | None = None
 
     @property
     def metadata(self) -> dict[str, str]:

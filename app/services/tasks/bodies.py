@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from app.services.tasks.blocks import BLOCK_BYTES
+from app.store.model_store import StoredFile
 from app.threads import in_thread
 from app.turns import Turns
 from tcsfeel.wire.codec import Packed
@@ -17,10 +18,14 @@ _HASHED_AT_ONCE = BLOCK_BYTES  # that the event loop hashes in 0.6 ms; a switch 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the body of a task was made from: the task, and the tensors that come with it."""
+    """What the body of a task was made from: the task, and the tensors that come with it.
+
+    `file` is the file of the model store that has these tensors and nothing else; None if there is none.
+    """
 
     task: Task
     model: Packed
+    file: StoredFile | None = None
 
 
 @dataclass(slots=True)

@@ -34,6 +34,7 @@ from app.services.tasks.breakers import Breakers
 from app.services.tasks.channels import Channel
 from app.services.tasks.pursuits import Pursuit
 from app.services.tasks.replies import Reply
+from app.services.tasks.sources import Sources
 from app.settings import AgentSettings
 from app.sharing import Places
 from app.turns import Turns
@@ -63,8 +64,10 @@ class Dispatcher:
         clock: Clock,
         metrics: Metrics,
         rng: random.Random,
+        sources: Sources | None = None,
     ) -> None:
         self._caller = caller
+        self._sources = sources
         self._breakers = breakers
         self._poll_seconds = settings.poll_seconds
         self._slow_seconds = settings.slow_seconds
@@ -247,6 +250,7 @@ class Dispatcher:
             async with self._call(task, waited=waited) as agent:
                 partly = of.frozen is not None and not lacking and await self._caller.has_frozen(agent, of.frozen.id)
                 body = task.body(partly=partly)
+                body = body if self._sources is None else await self._sources.in_place_of(body, agent)
                 size = 0 if agent.pulls else len(body)  # one that pulls gets the body when it asks for it
                 self._sent(task, size, attempts=attempt)
                 asked = self._clock.now()

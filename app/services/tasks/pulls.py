@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.clock import Clock
 from app.domain.errors import IllegalTransition, NotFound, Removed
@@ -19,9 +19,10 @@ from app.domain.mailbox import LATE, MOST_KNOWN, OPEN, MailedTask
 from app.metrics import Metrics
 from app.services.tasks.bodies import TaskBody
 from app.services.tasks.signer import Signer
+from app.services.tasks.sources import Sources
 from app.services.tasks.watching import News, TaskWatch
 from app.store.database import Database
-from app.store.model_store import ModelFiles
+from app.store.model_store import ModelFiles, StoredFile
 from app.threads import in_thread
 from app.traces import TRACEPARENT
 from tcsfeel.wire.codec import Packed, unpack
@@ -55,12 +56,20 @@ class Nothing:
     unwanted: tuple[str, ...] = ()
 
 
+class _Asked(NamedTuple):
+    """How an agent wants its task: the value of its ``Accept-Signature``, and what it says of parameters by URL."""
+
+    signature: str
+    by_url: str
+
+
 class Pulls:
     """What agents that pull ask of this server.
 
     Args:
         files: the model store, which all servers share.
         longest_wait: seconds for which an agent may wait, which is less than it may be silent.
+        sources: names the URLs of parameters, for agents that say that they fetch them.
     """
 
     def __init__(
@@ -74,6 +83,7 @@ class Pulls:
         metrics: Metrics,
         longest_wait: float,
         rng: random.Random,
+        sources: Sources,
     ) -> None:
         self._db = db
         self._files = files
@@ -83,19 +93,29 @@ class Pulls:
         self._metrics = metrics
         self._longest_wait = longest_wait
         self._rng = rng
+        self._sources = sources
 
     async def next(
-        self, client_id: str, known: Collection[str], wait: float, departure: Departure, *, signature: str = ""
+        self,
+        client_id: str,
+        known: Collection[str],
+        wait: float,
+        departure: Departure,
+        *,
+        signature: str = "",
+        by_url: str = "",
     ) -> Taken | Nothing:
         """Give the next task that an agent does not know, and wait for one for up to `wait` seconds.
 
         `departure` raises an error when the caller hangs up, and so does this then. `signature` is the value of the
-        caller's ``Accept-Signature``. Raises `NotFound` if there is no such client.
+        caller's ``Accept-Signature``, and `by_url` what it says of parameters by URL. Raises `NotFound` if there is no
+        such client.
         """
+        asked = _Asked(signature, by_url)
         loop = asyncio.get_running_loop()
         ends = loop.time() + min(wait, self._longest_wait) * (1.0 - SPREAD * self._rng.random())
         if wait <= 0 or self._watch.may_have(client_id, known):
-            taken = await self._take(client_id, known, signature)
+            taken = await self._take(client_id, known, asked)
             if taken is not None:
                 return taken
         while True:
@@ -107,7 +127,7 @@ class Pulls:
                 return Nothing(0 if wait > 0 else self._later())
             if told.leave:
                 return Nothing(self._later())
-            if told.task and (taken := await self._take(client_id, known, signature)) is not None:
+            if told.task and (taken := await self._take(client_id, known, asked)) is not None:
                 return taken
             if told.unwanted:
                 return Nothing(0, told.unwanted)
@@ -134,7 +154,7 @@ class Pulls:
         self._metrics.transfers_resumed.labels("pull", "task").inc()
         return Taken(task, body, _described(task, task.sent_digest))
 
-    async def _take(self, client_id: str, known: Collection[str], signature: str) -> Taken | None:
+    async def _take(self, client_id: str, known: Collection[str], asked: _Asked) -> Taken | None:
         if len(known) >= MOST_KNOWN:  # it could not name a further one
             return None
         async with self._db.glance() as tx:
@@ -145,23 +165,43 @@ class Pulls:
             agent = (await tx.clients.get(client_id, labels=False)).endpoint
         seconds = max(1.0, task.deadline_at - self._clock.now())
         try:
-            body = await in_thread("files", _body, self._files, task, seconds)
+            named = await self._named(task, seconds, asked.by_url)
+            body = await in_thread("files", _body, self._files, task, seconds) if named is None else named
         except NotFound:  # its file is gone from the store: the owner of the round offers the task again
             async with self._db.begin() as tx:
                 await tx.mailbox.cancel([task.id])
             self._watch.hint()
             return None
         digest = await body.digest()
-        call, headers = self._signer.sign_task(agent, digest, signature)
+        version = body.sha256 if named is None else None
+        call, headers = self._signer.sign_task(agent, digest, asked.signature)
         async with self._db.begin() as tx:
             stored = await tx.mailbox.find(task.id, for_update=True)
             if stored is None or stored.state not in OPEN or stored.model != task.model:
                 return None  # it has changed meanwhile, and the agent asks again
             await tx.mailbox.take(
-                stored, self._clock.now(), size=len(body), call=call or None, seconds=seconds, digest=body.sha256
+                stored,
+                self._clock.now(),
+                size=len(body),
+                call=call or None,
+                seconds=seconds,
+                digest=version,
             )
         self._watch.hint()
-        return Taken(task, body, {CONTENT_DIGEST: digest, **_described(task, body.sha256), **headers})
+        return Taken(task, body, {CONTENT_DIGEST: digest, **_described(task, version), **headers})
+
+    async def _named(self, task: MailedTask, seconds: float, said: str) -> TaskBody | None:
+        """Make the body of a task that names the URL of its parameters; None if it has to come with them.
+
+        Raises `NotFound` if their file is gone.
+        """
+        if not said or task.model is None or not self._sources.offer:
+            return None
+        path = await in_thread("files", self._files.path, task.model)
+        file, of = StoredFile(task.model, path.stat().st_size), _task_of(task, seconds)
+        if not self._sources.may_name(of, file):
+            return None
+        return await self._sources.named(of, file, said, channel="pull", client_id=task.client_id)
 
     def _later(self) -> int:
         """Return after how many seconds an agent should come back that cannot wait here."""
@@ -183,15 +223,22 @@ async def _first(news: asyncio.Future[News], departure: Departure, seconds: floa
         leaving.cancel()
 
 
-def _described(task: MailedTask, sha256: str) -> Mapping[str, str]:
-    """Name the version of a body, so that its agent can ask for the rest, and the step that has offered its task."""
-    traced = {} if task.traceparent is None else {TRACEPARENT: task.traceparent}
-    return {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes", **traced}
+def _described(task: MailedTask, sha256: str | None) -> Mapping[str, str]:
+    """Name the version of a body, so that its agent can ask for the rest, and the step that has offered its task.
+
+    A body with a URL, which is short and has no `sha256`, is made anew each time, so it has no version.
+    """
+    version = {} if sha256 is None else {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes"}
+    return version | ({} if task.traceparent is None else {TRACEPARENT: task.traceparent})
+
+
+def _task_of(task: MailedTask, seconds: float) -> Task:
+    """Read what a task says if it has so many seconds left."""
+    said = from_json(Task, task.document)
+    return Task(**{name: getattr(said, name) for name in Task.rules} | {"deadline_seconds": seconds})
 
 
 def _body(files: ModelFiles, task: MailedTask, seconds: float) -> TaskBody:
     """Make the body of a task that has so many seconds left. The same seconds make the same bytes."""
-    said = from_json(Task, task.document)
-    said = Task(**{name: getattr(said, name) for name in Task.rules} | {"deadline_seconds": seconds})
     model = _NO_TENSORS if task.model is None else unpack(files.map(task.model))[0]
-    return TaskBody(*model.payload(task_metadata(said)))
+    return TaskBody(*model.payload(task_metadata(_task_of(task, seconds))))

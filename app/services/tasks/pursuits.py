@@ -40,5 +40,6 @@ class Pursuit:
         if partly not in self.bodies:
             of = self.assignment
             model = of.model if of.frozen is None or partly else of.frozen.whole
-            self.bodies[partly] = TaskBody(*model.payload(of.metadata), Origin(of.task, model))
+            file = of.file if of.subtree is None else None  # a relay passes on what comes with its task
+            self.bodies[partly] = TaskBody(*model.payload(of.metadata), Origin(of.task, model, file))
         return self.bodies[partly]

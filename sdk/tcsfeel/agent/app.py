@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from tcsfeel.agent.asgi import Disconnected, Receive, Request, Response, Scope, Send
-from tcsfeel.agent.entries import Entry
+from tcsfeel.agent.asgi import Disconnected, Receive, Request, Response, Scope, Send, route_path
+from tcsfeel.agent.entries import OVER, Entry
 from tcsfeel.agent.errors import BrokenResult
+from tcsfeel.agent.fetching import Fetch, Fetching
 from tcsfeel.agent.frozen import FrozenTensors, NoFrozenTensors
 from tcsfeel.agent.granted import granted
 from tcsfeel.agent.local import LocalTensors
@@ -69,6 +70,7 @@ class Agent:
         now: unix seconds, by which grants of relays expire.
         local_directory: where the tensors are kept that a training leaves on the device; None keeps them in memory.
         frozen: the frozen tensors that other agents of this process have received as well.
+        fetching: fetches the parameters of tasks that name their URL; None if they have to come with the task.
         relaying: lets it relay the updates of others, and be a child of a relay; None if its updates go to the
             control plane alone.
 
@@ -90,8 +92,10 @@ class Agent:
         local_directory: Path | None = None,
         frozen: FrozenTensors | None = None,
         relaying: Relaying | None = None,
+        fetching: Fetching | None = None,
     ) -> None:
         self.trainer = trainer
+        self.fetching = fetching
         self.relaying = relaying
         self.token = token
         self.public_path: str | None = None
@@ -130,7 +134,7 @@ class Agent:
     async def _answer(self, path: str, request: Request) -> Answer:
         match request.method, path.split("/")[1:]:
             case "GET", ["healthz"]:
-                return _HEALTHY
+                return _HEALTHY if self.fetching is None else _HEALTHY.with_headers(self.fetching.said)
             case "GET", ["model"]:
                 return ranged(await self._model(request), request)
             case "GET", ["frozen", frozen_id] if frozen_id:
@@ -200,7 +204,7 @@ class Agent:
             detail = f"the body does not fit its {named}: it was corrupted on the way"
             raise Problem(HTTPStatus.BAD_REQUEST, detail, again=True)
         entry = self.table.find(task_id)
-        if entry is None or entry.state == "cancelled":
+        if entry is None or entry.state in OVER:
             entry = await self.accept(task_id, body)
         await self.table.settle(entry, QUICK_SECONDS)
         return await _outcome(entry, request)
@@ -209,11 +213,12 @@ class Agent:
         """Read the task that came with some parameters. Raises `Problem`."""
         return self._read(task_id, body)[0]
 
-    def _read(self, task_id: str, body: memoryview) -> tuple[Task, Parameters, "Group | None"]:
+    def _read(self, task_id: str, body: memoryview) -> tuple[Task, Parameters, "Group | None", Fetch | None]:
         try:
             packed, metadata = unpack(body)
             task, parameters = separated(read_task(metadata), packed.parameters())
             subtree = None if self.relaying is None else read_subtree(metadata)
+            fetch = None if self.fetching is None else self.fetching.of(metadata, self.max_body_bytes)
         except WireError as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         if task.id != task_id:
@@ -221,16 +226,16 @@ class Agent:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
         plain = task.kind == "fit" and not task.frozen_id and task.control_round is None
         if self.relaying is None or subtree is None or not plain:
-            return task, parameters, None
+            return task, parameters, None, fetch
         from tcsfeel.agent.subtrees import Group  # noqa: PLC0415  (most agents never relay)
 
-        return task, parameters, Group(self.relaying, task, subtree, packed)
+        return task, parameters, Group(self.relaying, task, subtree, packed), None
 
     async def accept(self, task_id: str, body: memoryview) -> Entry:
         """Begin to work on a task that came with some parameters. Raises `Problem`."""
-        task, parameters, group = self._read(task_id, body)
+        task, parameters, group, fetch = self._read(task_id, body)
         if not task.frozen_id:
-            return self.table.submit(task, parameters, group=group)
+            return self.table.submit(task, parameters, group=group, fetch=fetch)
         try:
             trained, frozen = await asyncio.to_thread(self._frozen.split, task, parameters)
         except NoFrozenTensors:
@@ -252,14 +257,6 @@ class Agent:
             called = self.public_path + quote(path)
         query = str(scope.get("query_string", b""), "latin-1")
         return f"{called}?{query}" if query else called
-
-
-def route_path(scope: Scope) -> str:
-    """The path below the mount point."""
-    if scope["type"] != "http":
-        raise RuntimeError(f"an agent speaks HTTP, not {scope['type']}")
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _welcome(request: Request) -> None:
@@ -284,6 +281,8 @@ async def _outcome(entry: Entry, request: Request) -> Answer:
         case "failed":
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             raise Problem(status, entry.failure, broken_trainer=entry.broken, traceback=entry.traceback)
+        case "lost":
+            raise Problem(HTTPStatus.NOT_FOUND, entry.failure)
         case "cancelled":
             raise Problem(HTTPStatus.GONE, f"task {entry.task.id!r} was cancelled")
     return _RUNNING

@@ -63,6 +63,14 @@ class Request:
             more = message.get("more_body", False)
 
 
+def route_path(scope: Scope) -> str:
+    """Return the path below the mount point."""
+    if scope["type"] != "http":
+        raise RuntimeError(f"an agent speaks HTTP, not {scope['type']}")
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 class Response:
     """A response in one piece, which can be sent any number of times.
 

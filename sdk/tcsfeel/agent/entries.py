@@ -4,14 +4,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from tcsfeel.agent.results import Payload, Update
 from tcsfeel.wire.codec import Parameters
 from tcsfeel.wire.tasks import Task
 
-State = Literal["running", "done", "failed", "cancelled"]
-Event = Literal["returned", "raised", "deleted"]
+State = Literal["running", "done", "failed", "cancelled", "lost"]
+Event = Literal["returned", "raised", "deleted", "lost"]
 
 TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
     ("running", "returned"): "done",
@@ -22,7 +22,12 @@ TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
     ("cancelled", "returned"): None,
     ("cancelled", "raised"): None,
     ("cancelled", "deleted"): "cancelled",
+    ("running", "lost"): "lost",
+    ("cancelled", "lost"): None,
+    ("lost", "deleted"): None,
 }  # None: forgotten
+OVER = frozenset({"cancelled", "lost"})
+"""States in which the same task is new work: it is not wanted, or its parameters could not be fetched."""
 
 
 @dataclass(eq=False, slots=True)
@@ -47,6 +52,14 @@ class Entry:
     broken: bool = False
     unwanted: threading.Event = field(default_factory=threading.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def unless_settled(self, work: asyncio.Future[Any]) -> None:
+        """Wait until some work is done, or the task has ended without it."""
+        gone = asyncio.create_task(self.settled.wait())
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ class UntrustedTask(AgentError):
     """A task was not signed by the agent's control plane."""
 
 
+class FetchFailed(AgentError):
+    """The parameters of a task could not be fetched."""
+
+
 class RegistrationRefused(AgentError):
     """The control plane refused a registration, and asking again would not change that."""
 

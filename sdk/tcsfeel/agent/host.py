@@ -7,9 +7,10 @@ from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
 
-from tcsfeel.agent.app import MAX_BODY_BYTES, Agent, route_path
-from tcsfeel.agent.asgi import Receive, Scope, Send
+from tcsfeel.agent.app import MAX_BODY_BYTES, Agent
+from tcsfeel.agent.asgi import Receive, Scope, Send, route_path
 from tcsfeel.agent.errors import AgentError
+from tcsfeel.agent.fetching import Fetching
 from tcsfeel.agent.frozen import FrozenTensors
 from tcsfeel.agent.relaying import Relaying
 from tcsfeel.agent.replies import Problem, status_response
@@ -64,6 +65,7 @@ class AgentHost:
         token: str | None = None,
         signing: Signing | None = None,
         relaying: Relaying | None = None,
+        fetching: Fetching | None = None,
     ) -> Agent:
         """Serve `trainer` under `path(client_id)`. It replaces an agent with the same id.
 
@@ -82,6 +84,7 @@ class AgentHost:
             local_directory=local_directory(self._state, client_id),
             frozen=self._frozen,
             relaying=relaying,
+            fetching=fetching,
         )
         self._agents[client_id] = agent
         return agent

@@ -103,6 +103,7 @@ class Puller:
     async def _ask(self) -> NextTask:
         nonce = secrets.token_urlsafe(16)
         signed = {} if self._signing is None else self._signing.wanted(nonce)
+        fetches = {} if self._agent.fetching is None else self._agent.fetching.said
         found = await self._transport.run(
             next_task(
                 self._client_id,
@@ -110,7 +111,7 @@ class Puller:
                 known=list(self._works),
                 instance=self._instance,
                 max_bytes=self._agent.max_body_bytes,
-                headers={**self._headers, **signed},
+                headers={**self._headers, **signed, **fetches},
             )
         )
         if found.task_id and self._signing is not None:
@@ -152,6 +153,8 @@ class Puller:
         """Run a task, and deliver what comes of it."""
         try:
             payload = await self._run(found)
+            if payload is None:
+                return
             coding = {}
             pieces: Sequence[bytes | memoryview] = payload
             if accepts_zstd(found.headers.get("Accept-Encoding", "")):
@@ -164,8 +167,11 @@ class Puller:
                 del self._works[found.task_id]
                 self._agent.table.delete(found.task_id)
 
-    async def _run(self, found: NextTask) -> Payload:
-        """Do what a task says. Raises `Problem` if there is no result."""
+    async def _run(self, found: NextTask) -> Payload | None:
+        """Do what a task says; None if its parameters could not be fetched, so that it has to be asked for again.
+
+        Raises `Problem` if there is no result.
+        """
         task = self._agent.read(found.task_id, found.body)
         if task.kind == "model":
             return await self._initial(task)
@@ -174,6 +180,8 @@ class Puller:
             await self._agent.table.settle(entry, _SETTLE_SECONDS)
         if entry.state == "done" and entry.payload is not None:
             return entry.payload
+        if entry.state == "lost":
+            return None
         if entry.state == "cancelled":
             raise Problem(HTTPStatus.GONE, f"task {found.task_id!r} was cancelled")
         raise Problem(

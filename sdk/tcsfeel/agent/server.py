@@ -18,6 +18,7 @@ from tcsfeel.agent.app import MAX_BODY_BYTES, Agent
 from tcsfeel.agent.connecting import is_loopback, is_on_this_machine, secured
 from tcsfeel.agent.enrolment import enrolled
 from tcsfeel.agent.errors import AgentError, CannotListen
+from tcsfeel.agent.fetching import Fetching
 from tcsfeel.agent.host import AgentHost, check_client_id, local_directory
 from tcsfeel.agent.labels import LabelReleases
 from tcsfeel.agent.membership import registered
@@ -114,6 +115,7 @@ def serve(
             max_body_bytes=max_body_bytes,
             local_directory=local_directory(own.state, client_id),
             relaying=Relaying(ca_file=ca_file) if relay else None,
+            fetching=Fetching(ca_file),
         )
         pulls = _pulls(pull, own.key(client_id), server_url, host, advertise_url)
         async with _listening(agent, host, port, tls, pulls=pulls) as url:
@@ -169,11 +171,11 @@ async def hosting(
     )
     labels = LabelReleases(own.state, label_privacy)
     app = AgentHost(threads=threads, max_body_bytes=max_body_bytes, state=own.state)
-    relaying = Relaying(ca_file=ca_file) if relay else None
+    relaying, fetching = Relaying(ca_file=ca_file) if relay else None, Fetching(ca_file)
     for client_id, trainer in trainers.items():
         token = (tokens or {}).get(client_id) or secrets.token_urlsafe(32)
         signing = (signings or {}).get(client_id) or own.signing(client_id)
-        app.add(client_id, trainer, token=token, signing=signing, relaying=relaying)
+        app.add(client_id, trainer, token=token, signing=signing, relaying=relaying, fetching=fetching)
     pulls = _pulls(pull, next(map(own.key, trainers), None), server_url, host, advertise_url)
     async with _listening(app, host, port, tls, pulls=pulls) as url:
         base = url and _advertised(advertise_url, url)

@@ -23,10 +23,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tcsfeel.agent.control import Controls, seen
-from tcsfeel.agent.entries import TRANSITIONS, Entry, Outcome
+from tcsfeel.agent.entries import OVER, TRANSITIONS, Entry, Outcome
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.failures import MISTAKES, failure, last_lines
 from tcsfeel.agent.feedback import Feedback
+from tcsfeel.agent.fetching import Fetch
 from tcsfeel.agent.frozen import FrozenCheck
 from tcsfeel.agent.local import LocalTensors
 from tcsfeel.agent.results import NOTHING, Update, evaluate_payload, fitted, nothing_held_out
@@ -98,19 +99,24 @@ class TaskTable:
         return self._entries.get(task_id)
 
     def submit(
-        self, task: Task, parameters: Parameters, frozen: Parameters = NOTHING, group: "Group | None" = None
+        self,
+        task: Task,
+        parameters: Parameters,
+        frozen: Parameters = NOTHING,
+        group: "Group | None" = None,
+        fetch: Fetch | None = None,
     ) -> Entry:
         """Accept a task, or return the entry of a task that has the same id.
 
-        The update is to hold the tensors of `parameters`. The trainer gets the `frozen` ones and the local ones too. If
-        the agent is a relay, the `group` has its children.
+        The update is to hold the tensors of `parameters`, or those that `fetch` brings. The trainer gets the `frozen`
+        ones and the local ones too. If the agent is a relay, the `group` has its children.
         """
         entry = self.find(task.id)
-        if entry is None or entry.state == "cancelled":
+        if entry is None or entry.state in OVER:
             ends, margin = self._clock() + task.deadline_seconds, task.partial_margin
             entry = Entry(task, ends + self._retention, lambda: ends - margin - self._clock() if margin else math.inf)
             self._entries[task.id] = entry
-            work = asyncio.get_running_loop().create_task(self._work(entry, parameters, frozen, group))
+            work = asyncio.get_running_loop().create_task(self._work(entry, parameters, frozen, group, fetch))
             self._works.add(work)
             work.add_done_callback(self._works.discard)
         return entry
@@ -161,7 +167,20 @@ class TaskTable:
             entry.unwanted.set()
             entry.settled.set()
 
-    async def _work(self, entry: Entry, parameters: Parameters, frozen: Parameters, group: "Group | None") -> None:
+    async def _work(
+        self,
+        entry: Entry,
+        parameters: Parameters,
+        frozen: Parameters,
+        group: "Group | None",
+        fetch: Fetch | None,
+    ) -> None:
+        if fetch is not None:
+            found = await fetch(entry)
+            if isinstance(found, Outcome):
+                self._apply(entry, found)
+                return
+            parameters = found
         collecting = None if group is None else asyncio.create_task(group.collect())
         try:
             async with self._turn:
@@ -182,11 +201,7 @@ class TaskTable:
         self, entry: Entry, group: "Group", collecting: "asyncio.Task[None]", outcome: Outcome
     ) -> Outcome:
         """Give the outcome of a relay's task, once it has those of its children or is no longer wanted."""
-        gone = asyncio.create_task(entry.settled.wait())
-        try:
-            await asyncio.wait({collecting, gone}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
+        await entry.unless_settled(collecting)
         if outcome.update is None or entry.unwanted.is_set() or self._closed:
             return outcome
         loop = asyncio.get_running_loop()

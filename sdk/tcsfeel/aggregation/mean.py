@@ -33,12 +33,13 @@ def by_examples_and_accuracy(update: UpdateFacts) -> float:
     return update.num_examples * update.metrics.get(ACCURACY, 0.0)
 
 
+PENALTY = 0.03  # of the rule `balanced`, for weights that differ from those of `fedavg`
 # FedProx (Li et al., 2020) differs from FedAvg in the trainer's loss alone: `proximal_mu` is handed to it.
 WEIGHTS: Mapping[Aggregation, Callable[[UpdateFacts], float]] = {
     "fedavg": by_examples,
     "fedprox": by_examples,
     "weighted": by_examples_and_accuracy,
-    "balanced": by_examples,  # the weights from which `balance` starts
+    "balanced": by_examples,  # which the server moves until the labels are balanced
     "fednova": by_examples,
     "scaffold": equally,
     "fedavgm": by_examples,

@@ -8,7 +8,7 @@ A rule can do with such means if it is a mean whose weights need nothing but the
 be found with the proportions in each mean as they are. `NEEDS_EACH` names the others, each with the reason.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from tcsfeel.aggregation.blocks import Updates
 from tcsfeel.aggregation.config import Aggregation
-from tcsfeel.aggregation.norms import LONGEST, OUTLIER_FACTOR, length
-from tcsfeel.aggregation.updates import Parameters, is_floating
+from tcsfeel.aggregation.norms import OUTLIER_FACTOR
+from tcsfeel.aggregation.updates import is_floating
 from tcsfeel.errors import UpdateRejected
 
 _COMPARES = "it compares the updates of single clients, and a relay sends only their mean"
@@ -33,8 +33,6 @@ NEEDS_EACH: Mapping[Aggregation, str] = {
 }
 """The rules that relays cannot be used with, each with the reason."""
 
-_ROUNDING = 1e-4  # of the range of a dtype, by which a mean may be beyond it
-
 
 def mean_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of the mean of tensors: at least float32, and float64 for integers and booleans."""
@@ -47,44 +45,6 @@ def partial_mean(updates: Updates, weights: list[float]) -> dict[str, npt.NDArra
     for name, rows in updates.blocks():
         mean[name][rows] = updates.mean(weights, name, rows)
     return {name: values.reshape(updates.model[name].shape) for name, values in mean.items()}
-
-
-def check_range(mean: Parameters, model: Parameters, *, release: Callable[[], None]) -> None:
-    """Raise `UpdateRejected` if a mean has values that the model's dtypes cannot have, so that no update has them.
-
-    The mean of a relay has a wider dtype. A float16 beyond its range would make the whole new model infinite.
-    """
-    for name, tensor in model.items():
-        if (limits := _limits(tensor.dtype)) is None or not tensor.size:
-            continue
-        least, most = limits
-        room = _ROUNDING * max(-least, most)
-        for value in (float(mean[name].min()), float(mean[name].max())):
-            if not least - room <= value <= most + room:
-                raise UpdateRejected(f"tensor {name!r} holds values that {tensor.dtype} cannot have: {value:.6g}")
-        release()
-
-
-def _limits(dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    """Return the least and the largest value of a dtype; None if updates are checked for these otherwise."""
-    if dtype.kind == "b":
-        return 0.0, 1.0
-    if np.issubdtype(dtype, np.integer):
-        return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
-    return (float(np.finfo(dtype).min), float(np.finfo(dtype).max)) if dtype == np.float16 else None
-
-
-def partial_norm(mean: Parameters, model: Parameters, *, release: Callable[[], None]) -> float:
-    """Return how far a mean is from the model, over all tensors that are floating-point numbers in the model.
-
-    Raises:
-        UpdateRejected: it is too far.
-    """
-    learnt = {name: mean[name] for name, tensor in model.items() if is_floating(tensor.dtype)}
-    norm = length(learnt, model, release=release)
-    if not norm <= LONGEST:
-        raise UpdateRejected(f"its mean is too far from the model: by {norm:.3g}, at most {LONGEST:.3g} is allowed")
-    return norm
 
 
 def check_beside(norm: float, own: float, model_norm: float, factor: float = OUTLIER_FACTOR) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from tcsfeel.aggregation.balance import PENALTY
+from tcsfeel.aggregation.mean import PENALTY
 from tcsfeel.aggregation.server import MOMENTUM, RATE
 
 Recipe = Literal["tcs-feel", "tcs-feel-relay", "fedavg"]

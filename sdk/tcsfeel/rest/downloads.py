@@ -46,6 +46,17 @@ class Download:
         self._memory.clear()
         return self._write
 
+    def whole(self, where: str, headers: Mapping[str, str]) -> Steps[None]:
+        """Ask for a body at a path, and go on where it breaks off. Raises the errors of `rest`, and a refusal."""
+        try:
+            yield Request(
+                "GET", where, headers=headers, repeatable=True, receiver=self.receiver, position=self.position
+            )
+        except NoAnswer:
+            if not self.can_go_on:
+                raise
+            yield from self.rest(where, headers)
+
     def rest(self, where: str, headers: Mapping[str, str]) -> Steps[None]:
         """Ask at a path for the bytes that are missing, until all of them are there.
 

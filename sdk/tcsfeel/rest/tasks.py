@@ -107,15 +107,7 @@ def get_task(
     wanted any more.
     """
     download, where = Download(max_bytes), path("/v1/clients/{client_id}/tasks/{task_id}", client_id, task_id)
-    asked = {"Accept": MEDIA_TYPE, **(headers or {})}
-    try:
-        yield Request(
-            "GET", where, headers=asked, repeatable=True, receiver=download.receiver, position=download.position
-        )
-    except NoAnswer:
-        if not download.can_go_on:
-            raise
-        yield from download.rest(where, asked)
+    yield from download.whole(where, {"Accept": MEDIA_TYPE, **(headers or {})})
     etag = download.headers.get("ETag", "").strip('"')
     return _whole(download, bytes.fromhex(etag) if _SHA_256.fullmatch(etag) else None, "ETag")
 

@@ -11,12 +11,9 @@ The child's task is the relay's with another id and deadline, and maybe other `l
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import prod
 from typing import ClassVar, Final
 
-from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.errors import MalformedMetadata
-from tcsfeel.wire.headers import LENGTH, MAX_HEADER_BYTES
 from tcsfeel.wire.records import (
     AnyRecord,
     Record,
@@ -29,7 +26,6 @@ from tcsfeel.wire.records import (
     text,
     whole,
 )
-from tcsfeel.wire.sizes import AnswerSize, fit_size
 from tcsfeel.wire.tasks import MOST_EXAMPLES, MOST_SECONDS, Task, TaskResult
 
 MOST_CHILDREN: Final = 64
@@ -40,8 +36,6 @@ PARTIAL: Final = "partial"
 """The metadata entry of a fit result that has the members of a mean."""
 LONGEST_REASON: Final = 300  # characters
 
-_MEMBER_BYTES = 1 << 13  # of the JSON of one member: 32 metrics, two signed texts, and a reason
-_VALUE_BYTES = 8  # of a value of a mean, at most
 _ID = text(1, 64)
 _SIGNED = text(0, 2000)
 
@@ -189,14 +183,6 @@ def read_subtree(metadata: Mapping[str, str]) -> Subtree | None:
 def read_partial(metadata: Mapping[str, str]) -> Partial | None:
     """Read the members of a mean; None if the update is that of one client. Raises `MalformedMetadata`."""
     return _read(Partial, PARTIAL, metadata)
-
-
-def partial_size(model: Packed, members: int) -> AnswerSize:
-    """Return the limit of a relay's answer: its mean may have wider values than the model, and names its members."""
-    size = fit_size(model)
-    header_bytes = min(MAX_HEADER_BYTES, size.header_bytes + members * _MEMBER_BYTES)
-    values = sum(_VALUE_BYTES * prod(spec.shape) for spec in model.layout.values())
-    return AnswerSize(header_bytes, LENGTH.size + header_bytes + max(values, len(model.block)))
 
 
 def _written(value: Mapping[str, object]) -> str:

@@ -211,6 +211,20 @@ class UpdateEncoding(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Source(Record):
+    """Says where the parameters of a task are, if they do not come with it: in the file at `url`.
+
+    The file has `size` bytes with this `sha256`. Whoever knows the URL can read them, so it must not be shown.
+    """
+
+    rules: ClassVar[Mapping[str, Rule]] = {"url": text(1, 8192), "sha256": text(64, 64), "size": whole(1)}
+
+    url: str = field(repr=False)
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Amount(Record):
     rules: ClassVar[Mapping[str, Rule]] = {"num_examples": whole(0)}
 
@@ -218,6 +232,8 @@ class _Amount(Record):
 
 
 FULL = UpdateEncoding(name="full")
+BY_URL = "Tcsfeel-By-Url"
+"""The header with which an agent says whether its tasks may have a `Source` (``?1``), or not any more, and why."""
 UNMATCHED_LOCAL = "unmatched_local"
 """The metadata entry of initial parameters that lists, as JSON, the patterns of local tensors that match none."""
 NOTHING_HELD_OUT: Mapping[str, str] = {"result": _Amount(num_examples=0).to_json()}
@@ -241,6 +257,11 @@ def result_metadata(result: TaskResult, encoding: UpdateEncoding = FULL) -> dict
 def read_task(metadata: Mapping[str, str]) -> Task:
     """Read the task. Raises `MalformedMetadata` if there is no valid one."""
     return _read(Task, "task", metadata)
+
+
+def read_source(metadata: Mapping[str, str]) -> Source | None:
+    """Read where the parameters of a task are; None if they come with it. Raises `MalformedMetadata`."""
+    return _read(Source, "source", metadata) if "source" in metadata else None
 
 
 def read_result(metadata: Mapping[str, str]) -> TaskResult:

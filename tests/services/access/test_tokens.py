@@ -90,8 +90,8 @@ async def test_the_agent_gets_the_token_and_one_that_no_secret_opens_fails_its_o
     sealed = (tokens.seal(profile(auth_token=TOKEN)) for tokens in (TOKENS, OTHER))
     known, foreign = (client(profile=one).endpoint for one in sealed)
     async with calling(agent) as agents:
-        assert await agents.is_healthy(known)
-        assert not await agents.is_healthy(foreign)
+        assert (await agents.health(known)).alive
+        assert not (await agents.health(foreign)).alive
         with pytest.raises(AgentFailed, match=r"its stored token was encrypted .* TCSFEEL_AUTH__SECRET_KEYS"):
             await agents.poll(foreign, "t", 1.0, ModelStore(tmp_path))
     assert sent == [f"Bearer {TOKEN}"]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from app.domain.clients import Client
-from app.services.rounds.partials import Mean, MemberGone, checked_mean
+from app.services.rounds.partials import Mean, MemberGone, checked_mean, partial_size
 from app.store.model_store import ModelStore
 from tcsfeel.errors import UpdateRejected
 from tcsfeel.identity import Identity
@@ -19,6 +19,7 @@ from tcsfeel.wire.codec import encode, pack
 from tcsfeel.wire.digests import written_digest
 from tcsfeel.wire.relays import Member, Missing, Partial, partial_metadata
 from tcsfeel.wire.signatures import SIGNATURE, SIGNATURE_INPUT, result_components, sign_answer
+from tcsfeel.wire.sizes import fit_size
 from tcsfeel.wire.tasks import TaskResult, result_metadata
 from tests.services.fakes import profile
 from tests.services.rounds.phases import MODEL, phase
@@ -182,3 +183,10 @@ def test_no_mean_has_values_that_no_update_can_have(
         return
     with pytest.raises(UpdateRejected, match=re.escape(reason)):
         check(tmp_path, [member("r")], mean, model=HALF)
+
+
+def test_the_answer_of_a_relay_may_have_wider_values_and_names_its_members() -> None:
+    model = pack({"w": np.zeros(100, np.int8)})
+    plain, wide = fit_size(model), partial_size(model, 3)
+    assert wide.header_bytes == plain.header_bytes + 3 * 8192
+    assert wide.file_bytes == 8 + wide.header_bytes + 800

@@ -19,9 +19,11 @@ from app.services.tasks.mailbox import Mailbox
 from app.services.tasks.pulls import Nothing, Pulls, Taken
 from app.services.tasks.replies import Reply
 from app.services.tasks.signer import Signer
+from app.services.tasks.sources import Sources
 from app.services.tasks.watching import TaskWatch
 from app.store.database import Database
 from app.store.model_store import ModelStore
+from app.store.presigned import PresignedUrls
 from app.traces import Traces
 from tcsfeel.wire.codec import MEDIA_TYPE, encode, pack
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
@@ -89,13 +91,23 @@ async def stays() -> None:
     await asyncio.Event().wait()
 
 
+async def says_nothing(_: Endpoint) -> str:
+    return ""
+
+
 async def once(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
 @asynccontextmanager
 async def posting(
-    db: Database, directory: Path, *, public_key: str | None = None, places: int = 10, traces: Traces | None = None
+    db: Database,
+    directory: Path,
+    *,
+    public_key: str | None = None,
+    places: int = 10,
+    traces: Traces | None = None,
+    urls: PresignedUrls | None = None,
 ) -> AsyncIterator[Post]:
     clock = FakeClock()
     files, spool = ModelStore(directory / "models", durable=False), ModelStore(directory / "spool", durable=False)
@@ -131,6 +143,7 @@ async def posting(
             metrics=metrics,
             longest_wait=24.0,
             rng=random.Random(0),  # noqa: S311  (as in production)
+            sources=Sources(urls, metrics, ask=says_nothing),
         ),
         deliveries,
         appends(),

@@ -148,7 +148,7 @@ async def test_the_database_is_not_called_over_a_real_socket() -> None:
         listening(reply("200 OK")) as database,
         calling(**LOOPBACK, services=[Service("the database", "localhost", database.port)]) as agents,
     ):
-        assert not await agents.is_healthy(endpoint(database.url))
+        assert not (await agents.health(endpoint(database.url))).alive
         assert database.connections == 0
 
 
@@ -171,7 +171,7 @@ async def test_an_agent_on_this_machine_is_never_connected_to(host: str, tmp_pat
     async with calling() as agents, listening(reply("200 OK"), host=EVERY) as peer:
         agent = endpoint(f"http://{host}:{peer.port}", auth_token="secret")
         spool = ModelStore(tmp_path)
-        assert not await agents.is_healthy(agent)
+        assert not (await agents.health(agent)).alive
         await agents.forget(agent, "t")
         for call in (
             agents.initial_model(agent, spool),
@@ -203,7 +203,7 @@ async def test_of_several_addresses_an_allowed_one_is_connected_to(monkeypatch: 
         listening(reply("200 OK")) as peer,
         listening(host="127.0.0.2"),
     ):
-        assert await agents.is_healthy(endpoint(f"http://agent.example:{peer.port}"))
+        assert (await agents.health(endpoint(f"http://agent.example:{peer.port}"))).alive
         assert peer.connections == 1
 
 
@@ -222,7 +222,7 @@ async def test_no_proxy_of_the_environment_sees_a_call(monkeypatch: pytest.Monke
     async with listening(reply("200 OK")) as proxy, listening(reply("200 OK")) as agent:
         monkeypatch.setenv(variable, proxy.url)
         async with calling(**LOOPBACK) as agents:
-            assert await agents.is_healthy(endpoint(agent.url))
+            assert (await agents.health(endpoint(agent.url))).alive
         assert (agent.connections, proxy.connections) == (1, 0)
 
 

@@ -53,7 +53,7 @@ async def test_a_task_is_put_with_its_length_and_its_type(spool: ModelStore) -> 
 @pytest.mark.parametrize(
     ("call", "sent"),
     [
-        (lambda agents, _: agents.is_healthy(AGENT), "GET http://agent/base/healthz"),
+        (lambda agents, _: agents.health(AGENT), "GET http://agent/base/healthz"),
         (lambda agents, spool: agents.initial_model(AGENT, spool), "GET http://agent/base/model"),
         (lambda agents, spool: agents.poll(AGENT, "t", 20.0, spool), "GET http://agent/base/tasks/t?wait=20"),
         (lambda agents, spool: agents.poll(AGENT, "t", 0.25, spool), "GET http://agent/base/tasks/t?wait=0.25"),
@@ -237,7 +237,7 @@ async def test_a_body_beyond_the_limit_is_refused(fetch: Any, spool: ModelStore,
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (202, False), (204, False), (302, False), (503, False)])
 async def test_an_agent_is_healthy_if_it_says_ok(status: int, healthy: bool) -> None:
     async with calling(saying(status)) as agents:
-        assert await agents.is_healthy(AGENT) == healthy
+        assert (await agents.health(AGENT)).alive == healthy
 
 
 @FETCH
@@ -257,8 +257,8 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     task = Task(id="t.1.a.fit", kind="fit", training_id="t", round=1, deadline_seconds=60.0)
     body = TaskBody(*pack({"w": np.zeros(2, np.float32)}).payload(task_metadata(task)))
 
-    assert await agents.is_healthy(agent)
-    assert not await agents.is_healthy(endpoint(f"{agent.url}/nowhere"))
+    assert (await agents.health(agent)).alive
+    assert not (await agents.health(endpoint(f"{agent.url}/nowhere"))).alive
     model = await agents.initial_model(agent, spool)
     assert decode(spool.map(model.sha256))[0]["w"].tolist() == [1.0, 2.0]
     assert (await agents.poll(agent, task.id, 0.0, spool)).answer == "unknown"

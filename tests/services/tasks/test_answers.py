@@ -176,7 +176,7 @@ async def test_another_device_cannot_answer_for_the_client(spool: ModelStore) ->
     async with calling(Between(Agent(AddingTrainer())), max_bytes=10_000) as agents:
         assert await failure(fit(agents, spool)) == UNSIGNED
         assert await agents.health(AGENT) == Health(alive=False, doubt=UNSIGNED)
-        assert not await agents.is_healthy(AGENT)
+        assert not (await agents.health(AGENT)).alive
 
 
 async def test_an_agent_of_another_control_plane_says_why_it_refuses(spool: ModelStore) -> None:

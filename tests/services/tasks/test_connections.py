@@ -32,7 +32,7 @@ async def test_a_call_that_breaks_counts_against_the_client(
 
     async with calling(agent) as agents:
         assert await failure(fetch(agents, spool)) == words
-        assert not await agents.is_healthy(AGENT)
+        assert not (await agents.health(AGENT)).alive
         await agents.forget(AGENT, "t")  # which is not worth an error
 
 
@@ -58,7 +58,7 @@ async def test_an_url_that_no_resolver_can_take_counts_against_the_client(
     async with calling() as agents:
         agent = endpoint(f"http://{host}/")
         assert await failure(fetch(agents, spool, agent)) == "its URL cannot be called"
-        assert not await agents.is_healthy(agent)
+        assert not (await agents.health(agent)).alive
 
 
 @pytest.mark.parametrize("host", ["agent.invalid", "xn--.invalid", "xn--zz--.invalid"])
@@ -184,7 +184,7 @@ async def test_an_agent_that_falls_silent(fetch: Any, sent: bytes, spool: ModelS
 async def test_a_probe_takes_no_longer_than_a_connection_may() -> None:
     patient: dict[str, Any] = LOOPBACK | {"read_seconds": 3600, "connect_seconds": 0.05}
     async with listening(b"", for_ever) as peer, calling(**patient) as agents, asyncio.timeout(20):
-        assert not await agents.is_healthy(at(peer))
+        assert not (await agents.health(at(peer))).alive
 
 
 @FETCH

@@ -115,7 +115,7 @@ async def test_an_answer_outside_the_protocol_fails_its_call_and_holds_nothing_u
     with answering(start, again) as villain:
         async with calling(**LOOPBACK, max_bytes=1_000_000) as agents, asyncio.timeout(60), watching() as watch:
             assert await failure(ask(agents, spool, villain.endpoint)) == reason
-            assert not await agents.is_healthy(villain.endpoint) or start.startswith(OK)
+            assert not (await agents.health(villain.endpoint)).alive or start.startswith(OK)
             await agents.forget(villain.endpoint, "t.1.a.fit")
     assert villain.sent < 3 * FEW < MOST
     assert watch.longest < HELD
@@ -183,7 +183,7 @@ async def test_an_agent_that_drips_its_answer_is_cut_off(
 async def test_an_agent_that_drips_to_a_probe_is_not_healthy_and_not_waited_for() -> None:
     with answering(b"HTTP/1.1 200 ", b"O", drip=0.02) as villain:
         async with calling(**LOOPBACK, connect_seconds=0.3) as agents, asyncio.timeout(20):
-            assert not await agents.is_healthy(villain.endpoint)
+            assert not (await agents.health(villain.endpoint)).alive
             await agents.forget(villain.endpoint, "t.1.a.fit")
 
 

@@ -47,11 +47,11 @@ async def test_an_agent_of_a_private_authority_is_called_and_no_other(authority:
     other = Authority(tmp_path, "other")
     async with agent(authority.server(HERE)) as url:
         async with calling(**LOOPBACK, ca_file=authority.ca) as agents:
-            assert await agents.is_healthy(endpoint(url))
-            assert not await agents.is_healthy(endpoint(url.replace("https", "http")))
+            assert (await agents.health(endpoint(url))).alive
+            assert not (await agents.health(endpoint(url.replace("https", "http")))).alive
         for trusted in (None, other.ca):
             async with calling(**LOOPBACK, ca_file=trusted) as agents:
-                assert not await agents.is_healthy(endpoint(url))
+                assert not (await agents.health(endpoint(url))).alive
                 with pytest.raises(AgentFailed, match=r"there is no TLS connection to the agent: .*certificate"):
                     await agents.poll(endpoint(url), "t", 1.0, ModelStore(tmp_path))
 
@@ -96,9 +96,9 @@ async def test_an_agent_that_asks_for_a_certificate_gets_ours(authority: Authori
     shown: dict[str, Any] = {"client_cert_file": ours.certificate, "client_key_file": ours.key}
     async with agent(authority.server(HERE, asks_clients=True)) as url:
         async with calling(**LOOPBACK, ca_file=authority.ca, **shown) as agents:
-            assert await agents.is_healthy(endpoint(url))
+            assert (await agents.health(endpoint(url))).alive
         async with calling(**LOOPBACK, ca_file=authority.ca) as agents:
-            assert not await agents.is_healthy(endpoint(url))
+            assert not (await agents.health(endpoint(url))).alive
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 
 from tcsfeel.agent.app import Agent
+from tcsfeel.agent.fetching import Fetching
 from tcsfeel.agent.pulling import Puller
 from tcsfeel.agent.signing import Signing
 from tcsfeel.rest.exchange import Patience
@@ -21,9 +22,9 @@ NOTHING = (204, b"", {"Retry-After": "7"})
 Answer = tuple[int, bytes, dict[str, str]]
 
 
-def given(task: Task = TASK, **headers: str) -> Answer:
+def given(task: Task = TASK, *, body: bytes = b"", **headers: str) -> Answer:
     """The answer with a task."""
-    body = task_body(task)
+    body = body or task_body(task)
     said = {"Tcsfeel-Task": task.id, CONTENT_DIGEST: written_digest(digest_of([body]))}
     return 200, body, said | {name.replace("_", "-"): value for name, value in headers.items()}
 
@@ -63,6 +64,7 @@ def pulling(
     *,
     signing: Signing | None = None,
     renewed: list[str] | None = None,
+    fetching: Fetching | None = None,
 ) -> tuple[Puller, list[float]]:
     """An agent of a control plane behind a path prefix, and how long it has paused."""
     http = httpx2.AsyncClient(transport=httpx2.MockTransport(plane), base_url="http://plane/fl")
@@ -75,7 +77,7 @@ def pulling(
     async def renew() -> None:
         (renewed if renewed is not None else []).append("again")
 
-    agent = Agent(trainer or AddingTrainer())
+    agent = Agent(trainer or AddingTrainer(), fetching=fetching)
     transport = AsyncTransport(http, Patience(attempts=1))
     puller = Puller("c", agent, transport, key="own", signing=signing, renew=renew, instance="i", sleep=sleep)
     return puller, pauses

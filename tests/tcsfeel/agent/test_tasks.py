@@ -285,11 +285,12 @@ async def test_the_count_of_trainings_does_not_grow_for_ever() -> None:
 
 
 def test_every_state_has_an_answer_to_every_event_that_can_meet_it() -> None:
-    """A finished task's thread is over: only a deletion can meet it."""
+    """A finished task's thread is over: only a deletion can meet it. Parameters get lost before it begins."""
     assert set(TRANSITIONS) == {
-        *((state, event) for state in ("running", "cancelled") for event in ("returned", "raised", "deleted")),
+        *((state, event) for state in ("running", "cancelled") for event in ("returned", "raised", "deleted", "lost")),
         ("done", "deleted"),
         ("failed", "deleted"),
+        ("lost", "deleted"),
     }
 
 

@@ -3,10 +3,8 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from tcsfeel.wire.codec import pack
 from tcsfeel.wire.errors import MalformedMetadata
 from tcsfeel.wire.relays import (
     Child,
@@ -15,12 +13,10 @@ from tcsfeel.wire.relays import (
     Partial,
     Subtree,
     partial_metadata,
-    partial_size,
     read_partial,
     read_subtree,
     subtree_metadata,
 )
-from tcsfeel.wire.sizes import fit_size
 from tcsfeel.wire.tasks import Task, TaskResult
 
 CHILD = Child(
@@ -75,10 +71,3 @@ def _children(**changes: object) -> str:
 def test_a_wrong_subtree_is_refused_with_its_place(text: str, place: str) -> None:
     with pytest.raises(MalformedMetadata, match=place):
         read_subtree({"relay": text})
-
-
-def test_the_answer_of_a_relay_may_have_wider_values_and_names_its_members() -> None:
-    model = pack({"w": np.zeros(100, np.int8)})
-    plain, wide = fit_size(model), partial_size(model, 3)
-    assert wide.header_bytes == plain.header_bytes + 3 * 8192
-    assert wide.file_bytes == 8 + wide.header_bytes + 800

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.trainings import TrainingConfig
-from tcsfeel.aggregation import UpdateFacts, Updates, next_model
-from tcsfeel.aggregation.balance import (
-    PENALTY,
+from app.domain.balance import (
     Floats,
     balanced,
     balanced_in_means,
     balanced_within_bounds,
     moderated,
 )
+from app.domain.trainings import TrainingConfig
+from tcsfeel.aggregation import UpdateFacts, Updates, next_model
+from tcsfeel.aggregation.mean import PENALTY
 from tcsfeel.aggregation.weights import bounded, largest_share
 from tests.depth import tries
 from tests.tcsfeel.models import assembled

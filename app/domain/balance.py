@@ -29,11 +29,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tcsfeel.aggregation.config import AggregationConfig
+from tcsfeel.aggregation.mean import PENALTY
 from tcsfeel.aggregation.weights import bounded, largest_share
 
 Floats = npt.NDArray[np.float64]
 
-PENALTY = 0.03
 STEPS = 100  # far more than are needed: the weights of every step are on the simplex
 HALVINGS = 40
 ROUNDING = 1e-9  # a share that is larger by this part of it is as large
