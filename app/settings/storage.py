@@ -52,10 +52,10 @@ class ModelSettings(Section):
     """
 
     url: str | None = None
-    presigned_urls: bool = False
-    presigned_endpoint: str | None = None
     max_bytes: Annotated[int, Field(ge=1)] = 4_000 * MEGABYTE
     removal_delay_seconds: Annotated[float, Field(ge=0, le=10_000_000)] = 600.0
+    presigned_urls: bool = False
+    presigned_endpoint: str | None = None
 
     @field_validator("url")
     @classmethod

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
-from app.services.running.stores import databases, model_files
+import pytest
+
+from app.services.running.stores import databases, model_files, presigned_urls
 from app.settings import Settings
 from app.store.bucket import BucketStore
 from app.store.model_store import ModelStore
+from app.store.presigned import PresignedUrls
 from tests.planes import settings
 from tests.services.fakes import metrics
 
@@ -28,3 +31,15 @@ def test_models_are_in_a_directory_or_in_a_bucket_with_copies_here(tmp_path: Pat
     files, copies = model_files(Settings.model_validate({"data_dir": tmp_path, "models": {"url": "s3://models"}}))
     assert isinstance(files, BucketStore)
     assert isinstance(copies, ModelStore)
+
+
+@pytest.mark.usefixtures("credentials")
+def test_urls_are_signed_only_where_the_settings_say_so(tmp_path: Path) -> None:
+    def signing(**models: object) -> PresignedUrls | None:
+        return presigned_urls(Settings.model_validate({"data_dir": tmp_path, "models": models}))
+
+    assert signing() is None
+    assert signing(url="s3://models") is None
+    urls = signing(url="s3://models", presigned_urls=True, presigned_endpoint="https://store.example")
+    assert urls is not None
+    assert urls.to_read("f" * 64, 60.0).startswith("https://store.example/models/")

@@ -1,10 +1,14 @@
-"""Parameters that agents fetch by URL, so that they do not go through the server."""
+"""Parameters that agents fetch by URL, so that they do not go through the server.
+
+Covers: app.services.tasks.agents
+"""
 
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
@@ -23,7 +27,9 @@ from app.store.model_store import StoredFile
 from app.store.presigned import PresignedUrls
 from tcsfeel.wire.codec import decode, pack
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
-from tcsfeel.wire.tasks import Source, Task, read_source, read_task, task_metadata
+from tcsfeel.wire.tasks import BY_URL, Source, Task, read_source, read_task, task_metadata
+from tests.services.asking import AGENT as ASKED
+from tests.services.asking import calling
 from tests.services.tasks.mailing import AGENT, TASK, Post, posting, stays
 
 BUCKET = Bucket("models", "", "http://10.0.0.7:9000", "us-east-1")
@@ -126,6 +132,29 @@ async def test_without_the_setting_no_agent_is_asked(counts: Metrics) -> None:
     assert (agents.asked, sources.offer, sources.may_name(TASK, FILE)) == (0, False, False)
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [(200, {BY_URL: "?1"}, "?1"), (200, {}, ""), (401, {}, ""), (200, {BY_URL: '?0;reason="x"'}, '?0;reason="x"')],
+)
+async def test_an_agent_that_is_called_says_so_when_it_is_asked_for_its_health(
+    status: int, headers: dict[str, str], said: str
+) -> None:
+    def agent(request: httpx2.Request) -> httpx2.Response:
+        assert (request.method, request.url.path) == ("GET", "/base/healthz")
+        return httpx2.Response(status, headers=headers, stream=httpx2.ByteStream(b""))
+
+    async with calling(agent) as agents:
+        assert await agents.says_of_urls(ASKED) == said
+
+
+async def test_an_agent_that_cannot_be_reached_says_nothing_of_urls() -> None:
+    def lost(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("refused", request=request)
+
+    async with calling(lost) as agents:
+        assert await agents.says_of_urls(ASKED) == ""
+
+
 class Unsigned(PresignedUrls):
     """Has no credentials."""
 
@@ -133,11 +162,8 @@ class Unsigned(PresignedUrls):
         raise ObjectStoreUnavailable(f"a URL could not be signed ({sha256[:1]}, {seconds:g})")
 
 
-async def test_without_credentials_parameters_come_with_their_task(
-    urls: PresignedUrls, counts: Metrics, credentials: dict[str, str]
-) -> None:
-    assert credentials
-    assert urls
+@pytest.mark.usefixtures("credentials")
+async def test_without_credentials_parameters_come_with_their_task(counts: Metrics) -> None:
     whole = body_of()
     with capture_logs() as logs:
         assert await Sources(Unsigned(BUCKET), counts, ask=Agents("?1")).in_place_of(whole, CALLED) is whole
