@@ -29,7 +29,7 @@ from tcsfeel.wire.codec import decode, pack
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
 from tcsfeel.wire.tasks import BY_URL, Source, Task, read_source, read_task, task_metadata
 from tests.services.asking import AGENT as ASKED
-from tests.services.asking import calling
+from tests.services.fakes import calling
 from tests.services.tasks.mailing import AGENT, TASK, Post, posting, stays
 
 BUCKET = Bucket("models", "", "http://10.0.0.7:9000", "us-east-1")
