@@ -45,7 +45,7 @@ from app.services.running.coordinator import Coordinator
 from app.services.running.housekeeping import Housekeeper
 from app.services.running.key_watch import KeyWatch
 from app.services.running.starting import claim_directories
-from app.services.running.stores import databases, model_files, presigned_urls
+from app.services.running.stores import bucket_uploads, databases, model_files, presigned_urls
 from app.services.running.survey import Survey
 from app.services.running.timekeeping import Timekeeper
 from app.services.system import System
@@ -154,7 +154,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None, *, traces:
         ended=waits.notice,
         traces=traces,
     )
-    deliveries = Deliveries(db, models, clock, watch, uploads=files.upload)
+    deliveries = Deliveries(db, models, clock, watch, uploads=files.upload, bucket=bucket_uploads(settings))
     audit = AuditTrail(db, coordinator_db, clock, name=name, directory=settings.data_dir)
     audit.note_waiting = metrics.audit_waiting.set
     return System(

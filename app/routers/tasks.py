@@ -171,14 +171,26 @@ async def get_task(
     responses=responses(400, 404, 409, 410, 413, 415, 507),
 )
 async def put_result(
-    client_id: Id, task_id: TaskId, request: Request, clients: AppClients, deliveries: AppDeliveries
+    *,
+    client_id: Id,
+    task_id: TaskId,
+    request: Request,
+    clients: AppClients,
+    deliveries: AppDeliveries,
+    by_url: Annotated[
+        str,
+        Header(alias=BY_URL, max_length=300, description="`?1`, without a body, if the result is where the task said"),
+    ] = "",
 ) -> None:
     """Deliver the result of a task, or a problem document that says why the agent has none."""
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind not in {MEDIA_TYPE, PROBLEM}:
         raise UnsupportedMediaType(MEDIA_TYPE, PROBLEM)
     body = Transfer(clients, deliveries, client_id, task_id).of(until_hung_up(request))
-    await deliveries.take(client_id, task_id, request.headers, body, failed=kind == PROBLEM)
+    if by_url == YES and kind == MEDIA_TYPE:
+        await deliveries.take(client_id, task_id, request.headers, None)
+    else:
+        await deliveries.take(client_id, task_id, request.headers, body, failed=kind == PROBLEM)
 
 
 @router.head(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 import obstore
 from obstore.exceptions import BaseError
@@ -26,6 +27,7 @@ CONNECT_SECONDS = 5.0
 PATIENCE = 30.0  # seconds for one request
 RETRIES = 2  # of a request that failed fast; the caller repeats requests that take longer
 
+_MISSING = frozenset({"404 NoSuchKey"})
 _STATUS = re.compile(r"status code: ([1-5][0-9]{2})\b")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _FAILURE = re.compile(r"HttpError \{\s+kind: (\w{1,32}),")
@@ -53,22 +55,32 @@ def objects_of(bucket: Bucket, patience: float = PATIENCE) -> S3Store:
     )
 
 
+class Sweeps(Protocol):
+    """Something else in the bucket that has to be swept."""
+
+    def sweep(self, seconds: float) -> int:
+        """Remove what has been left for `seconds`. Returns how many."""
+
+
 class BucketStore:
     """The files of a bucket, with a local copy in `cache` of each that was needed. All calls block: use a thread.
 
     Calls raise `ObjectStoreUnavailable` if there is no answer within `patience` seconds or the answer is wrong, and
-    `StoreUnavailable` if the disk of the cache cannot be written.
+    `StoreUnavailable` if the disk of the cache cannot be written. With it, `uploads` are swept.
     """
 
-    def __init__(self, bucket: Bucket, cache: ModelStore, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, bucket: Bucket, cache: ModelStore, *, patience: float = PATIENCE, uploads: Sweeps | None = None
+    ) -> None:
         self._place = f"s3://{bucket.name}/{bucket.prefix}".rstrip("/")
         self._cache = cache
+        self._uploads = uploads
         self._objects = objects_of(bucket, patience)
 
     def write(self, chunks: Iterable[bytes | memoryview]) -> StoredFile:
         """Store the concatenation of `chunks`; it is stored once the bucket has it."""
         stored = self._cache.write(chunks)
-        with self._asking():
+        with asking(self._place):
             obstore.put(
                 self._objects,
                 stored.sha256,
@@ -89,13 +101,13 @@ class BucketStore:
     def remove(self, sha256: str) -> None:
         """Remove an object, if it exists, and the copy on this machine. Other machines remove their own copies."""
         if SHA256.fullmatch(sha256):
-            with self._asking():
+            with asking(self._place):
                 obstore.delete(self._objects, sha256)
             self._cache.remove(sha256)
 
     def sweep(self, seconds: float) -> int:
         """Remove files whose transfer or writing has been unfinished for `seconds`. Returns how many."""
-        return self._cache.sweep(seconds)
+        return self._cache.sweep(seconds) + (0 if self._uploads is None else self._uploads.sweep(seconds))
 
     def _fetched(self, sha256: str) -> str:
         if SHA256.fullmatch(sha256) and not self._cache.has(sha256):
@@ -108,11 +120,11 @@ class BucketStore:
         Raises an error at the end if their SHA-256 is not the object's name.
         """
         digest = hashlib.sha256()
-        with self._asking(sha256):
+        with asking(self._place, ("model file", sha256)):
             answer = obstore.get(self._objects, sha256)
             size = answer.meta["size"]
         for start in range(0, size, PART):
-            with self._asking(sha256):
+            with asking(self._place, ("model file", sha256)):
                 if size <= PART:
                     part = memoryview(answer.bytes())
                 else:
@@ -124,16 +136,20 @@ class BucketStore:
         if digest.hexdigest() != sha256:
             raise ObjectStoreUnavailable(f"{self._place}: the object {sha256} holds other bytes than were stored")
 
-    @contextlib.contextmanager
-    def _asking(self, sha256: str | None = None) -> Iterator[None]:
-        """Turn errors of the store into ours, without its text. An object is missing only if the store says so."""
-        try:
-            yield
-        except (BaseError, OSError, ValueError) as error:
-            reason = _reason(error)
-            if sha256 is not None and reason == "404 NoSuchKey":
-                raise NotFound("model file", sha256) from None
-            raise ObjectStoreUnavailable(f"{self._place}: {reason}") from None
+
+@contextlib.contextmanager
+def asking(place: str, what: tuple[str, str] | None = None) -> Iterator[None]:
+    """Turn errors of the store at a `place` into ours, without its text.
+
+    `what` is asked for, the kind of thing and its name: it is missing only if the store says so.
+    """
+    try:
+        yield
+    except (BaseError, OSError, ValueError) as error:
+        reason = _reason(error)
+        if what is not None and reason in _MISSING:
+            raise NotFound(*what) from None
+        raise ObjectStoreUnavailable(f"{place}: {reason}") from None
 
 
 def _reason(error: Exception) -> str:

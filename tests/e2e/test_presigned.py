@@ -39,15 +39,20 @@ async def test_models_do_not_go_through_the_server(
             body = {"name": "large", "selection": selection, "evaluation": {"clients": 0}}
             training = await call(api, "POST", "/v1/trainings", json=body)
             path = f"/v1/trainings/{training['id']}"
+            await _round(api, path)
             by_url = await _round(api, path)
             assert {part["client_id"] for part in by_url} == {"called", "pulls"}
             assert all(0 < part["bytes_sent"] < 3_000 for part in by_url), by_url
             model = decode((await api.get(f"{path}/model")).content)[0]["w"]
-            assert (model.size, set(model.tolist())) == (LEAST_BYTES // 4, {1.0})
+            assert (model.size, set(model.tolist())) == (LEAST_BYTES // 4, {2.0})
             metrics = (await api.get("/metrics")).text
+            results = 'http_request_size_bytes_sum{handler="/v1/clients/{client_id}/tasks/{task_id}/result"} '
+            (size,) = [line.removeprefix(results) for line in metrics.splitlines() if line.startswith(results)]
+            assert float(size) < 1.2 * LEAST_BYTES  # the initial parameters at most, and none of two updates
+            assert not [name for name in bucket_server.names() if "uploads" in name]
             for channel in ("push", "pull"):
-                assert f'federated_parameters_by_url_total{{channel="{channel}",way="url"}} 1.0' in metrics
-        assert [list(one.fitted.values()) for one in trainers.values()] == [[1], [1]]
+                assert f'federated_parameters_by_url_total{{channel="{channel}",way="url"}} 2.0' in metrics
+        assert [list(one.fitted.values()) for one in trainers.values()] == [[1, 1], [1, 1]]
     log = plane.log.read_text()
     assert not any(secret in log for secret in ("X-Amz-", *CREDENTIALS.values()))
     assert unhandled(plane.log) == []

@@ -3,6 +3,7 @@
 from app.metrics import Metrics
 from app.settings import Settings
 from app.store.bucket import BucketStore
+from app.store.bucket_uploads import BucketUploads
 from app.store.database import WAIT_SECONDS, Database
 from app.store.failures import REASONS, REFUSALS
 from app.store.model_store import ModelFiles, ModelStore
@@ -41,7 +42,11 @@ def databases(settings: Settings, metrics: Metrics) -> tuple[Database, Database]
 def model_files(settings: Settings) -> tuple[ModelFiles, ModelStore | None]:
     """Make the store of models and, if that is a bucket, the store of this machine's copies."""
     directory, bucket = ModelStore(settings.model_directory), settings.models.bucket
-    return (directory, None) if bucket is None else (BucketStore(bucket, directory), directory)
+    return (
+        (directory, None)
+        if bucket is None
+        else (BucketStore(bucket, directory, uploads=bucket_uploads(settings)), directory)
+    )
 
 
 def presigned_urls(settings: Settings) -> PresignedUrls | None:
@@ -50,3 +55,9 @@ def presigned_urls(settings: Settings) -> PresignedUrls | None:
     if bucket is None or not settings.models.presigned_urls:
         return None
     return PresignedUrls(bucket, settings.models.presigned_endpoint)
+
+
+def bucket_uploads(settings: Settings) -> BucketUploads | None:
+    """Make the place for results that agents put into the bucket; None if they bring all of them to the servers."""
+    bucket = settings.models.bucket
+    return None if bucket is None or not settings.models.presigned_urls else BucketUploads(bucket)

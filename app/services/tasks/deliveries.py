@@ -6,6 +6,7 @@ there. The first delivery of a task counts, and no other.
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -17,8 +18,10 @@ from app.domain.errors import IllegalTransition, NotFound, Removed
 from app.domain.mailbox import LATE, OPEN, Delivery, MailedTask
 from app.domain.rounds import Evidence
 from app.services.tasks.watching import TaskWatch
+from app.store.bucket import ObjectStoreUnavailable
+from app.store.bucket_uploads import BucketUploads
 from app.store.database import Database
-from app.store.model_store import FileTooLarge, ModelFiles, ModelStore
+from app.store.model_store import FileTooLarge, ModelFiles, ModelStore, StoredFile
 from app.store.removals import FileRemoved
 from app.store.transaction import Transaction
 from app.threads import in_thread
@@ -60,21 +63,38 @@ class Deliveries:
     Args:
         files: the model store, which all servers share.
         uploads: makes a place for a result until it is in the model store.
+        bucket: has the results that agents put into the bucket; None if they may not.
     """
 
     def __init__(
-        self, db: Database, files: ModelFiles, clock: Clock, watch: TaskWatch, *, uploads: Callable[[], ModelStore]
+        self,
+        db: Database,
+        files: ModelFiles,
+        clock: Clock,
+        watch: TaskWatch,
+        *,
+        uploads: Callable[[], ModelStore],
+        bucket: BucketUploads | None = None,
     ) -> None:
         self._db = db
         self._files = files
         self._clock = clock
         self._watch = watch
         self._uploads = uploads
+        self._bucket = bucket
 
     async def take(
-        self, client_id: str, task_id: str, headers: Mapping[str, str], body: AsyncIterable[bytes], *, failed: bool
+        self,
+        client_id: str,
+        task_id: str,
+        headers: Mapping[str, str],
+        body: AsyncIterable[bytes] | None,
+        *,
+        failed: bool = False,
     ) -> None:
         """Take the result of a task, or what its agent says of its failure if it has `failed`.
+
+        A result without a `body` is in the bucket, where its agent has put it.
 
         Raises:
             NotFound: this client has no such task.
@@ -92,20 +112,36 @@ class Deliveries:
         evidence = await self.verified(task, headers, digest)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        if failed:
+        if failed and body is not None:
             said = await _text(body, expected)
             await self._store(task, Delivery(failure=said, seconds=loop.time() - began, evidence=evidence), since=None)
             return
         coding = coding_of(task, headers)
         upload = self._uploads()
         try:
-            received = await upload.receive(body, task.most_bytes, size=_length(headers))
+            if body is None:
+                received = await self._from_bucket(task, expected, upload)
+            else:
+                received = await upload.receive(body, task.most_bytes, size=_length(headers))
             if expected is not None and received.sha256 != expected.hex():
                 raise CorruptedResult
             delivery = Delivery(coding=coding, seconds=loop.time() - began, evidence=evidence)
             await self.keep(task, partial(pieces_of, upload.map(received.sha256)), delivery)
         finally:
             await in_thread("files", upload.clear)
+
+    async def _from_bucket(self, task: MailedTask, expected: bytes | None, upload: ModelStore) -> StoredFile:
+        """Fetch the upload of a task, and remove it. Raises `Invalid`, `FileTooLarge`, `CorruptedResult`."""
+        if self._bucket is None or expected is None:
+            raise Invalid("", f"send the result itself, since there is no bucket to look in, or no {CONTENT_DIGEST}")
+        try:
+            received = await in_thread("files", upload.write, self._bucket.parts(task.id, task.most_bytes))
+        except NotFound as error:
+            raise CorruptedResult from error
+        finally:
+            with contextlib.suppress(ObjectStoreUnavailable):  # what is left is swept
+                await in_thread("files", self._bucket.remove, task.id)
+        return received
 
     async def find(self, client_id: str, task_id: str) -> MailedTask:
         """Read a task of a client. Raises `NotFound`, and `Removed` if it is no longer wanted."""

@@ -79,13 +79,20 @@ class Sources:
             self._declined(channel, client_id, f"the agent could not fetch them by URL: {reason}")
             return None
         try:
-            url = await in_thread("files", self._urls.to_read, file.sha256, task.deadline_seconds)
+            url, upload = await in_thread("files", self._signed, self._urls, task, file, channel)
         except ObjectStoreUnavailable as error:
             self._declined(channel, client_id, str(error))
             return None
-        source = Source(url=url, sha256=file.sha256, size=file.size)
+        source = Source(url=url, sha256=file.sha256, size=file.size, upload=upload)
         self._metrics.parameters_by_url.labels(channel, "url").inc()
         return TaskBody(*_NOTHING.payload({**task_metadata(task), "source": source.to_json()}))
+
+    @staticmethod
+    def _signed(urls: PresignedUrls, task: Task, file: StoredFile, channel: str) -> tuple[str, str]:
+        """Sign the URL of the parameters, and that for the update of an agent that pulls."""
+        has_update = channel == "pull" and task.kind == "fit"
+        read = urls.to_read(file.sha256, task.deadline_seconds)
+        return read, urls.to_write(task.id, task.deadline_seconds) if has_update else ""
 
     def _declined(self, channel: str, client_id: str, reason: str) -> None:
         self._metrics.parameters_by_url.labels(channel, "server").inc()

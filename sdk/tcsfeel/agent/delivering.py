@@ -25,7 +25,9 @@ from tcsfeel.rest.problems import ApiError, NoAnswer, Refused, Unavailable, Unex
 from tcsfeel.rest.tasks import PROBLEM, ResultProgress, append_result, put_result, result_progress
 from tcsfeel.rest.transport import AsyncTransport
 from tcsfeel.wire.digests import digest_of, written_digest
+from tcsfeel.wire.resuming import YES
 from tcsfeel.wire.signatures import digest_header
+from tcsfeel.wire.tasks import BY_URL
 
 _log = logging.getLogger(__name__)
 
@@ -65,20 +67,33 @@ class Delivering:
         self._signing = signing
         self._sleep = sleep
 
-    async def deliver(self, task_id: str, pieces: Sequence[bytes | memoryview], headers: Mapping[str, str]) -> None:
+    async def deliver(
+        self,
+        task_id: str,
+        pieces: Sequence[bytes | memoryview],
+        headers: Mapping[str, str],
+        *,
+        is_there: bool = False,
+    ) -> None:
         """Deliver a result, or a failure, until there is a final answer.
 
-        `headers` name a content coding, or the media type of a failure. Raises `Problem` if the result cannot be taken.
-        Without it the task would come, and be trained, again.
+        `headers` name a content coding, or the media type of a failure. The control plane is only told of a result that
+        `is_there` already, where its task said, and is sent it if that is of no use. Raises `Problem` if the result
+        cannot be taken. Without it the task would come, and be trained, again.
         """
         digest = written_digest(await asyncio.to_thread(digest_of, pieces))
         failed = headers.get("Content-Type") == PROBLEM
         in_parts = not failed and sum(map(len, pieces)) > SMALL_BYTES
         for tries in range(CORRUPTED_TRIES):
             try:
-                if not in_parts or not await self._in_parts(task_id, pieces, headers, digest):
+                if is_there:
+                    await self._whole(task_id, [], {**headers, BY_URL: YES}, digest)
+                elif not in_parts or not await self._in_parts(task_id, pieces, headers, digest):
                     await self._whole(task_id, pieces, headers, digest)
             except Refused as error:
+                if is_there and error.status in {HTTPStatus.BAD_REQUEST, *UNTAKABLE}:
+                    is_there = False
+                    continue
                 if error.status == HTTPStatus.BAD_REQUEST and tries + 1 < CORRUPTED_TRIES:
                     continue  # it was corrupted on the way
                 quiet = error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE}

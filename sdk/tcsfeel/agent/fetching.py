@@ -1,4 +1,4 @@
-"""Fetch the parameters of a task by the URL that the control plane names, so that they need not go through it.
+"""Fetch the parameters of a task by the URL that the control plane names, and put its result at another one.
 
 The URL is signed, so it is a secret: errors do not have its query. The request has no key, and follows no redirect.
 After a fetch that failed, tasks come with their parameters for some time, and the control plane is told why.
@@ -7,7 +7,7 @@ After a fetch that failed, tasks come with their parameters for some time, and t
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from tcsfeel.agent.connecting import connected
 from tcsfeel.agent.entries import Entry, Outcome
 from tcsfeel.agent.errors import FetchFailed
 from tcsfeel.rest.downloads import Download
-from tcsfeel.rest.exchange import Patience
+from tcsfeel.rest.exchange import Patience, Request, Steps
 from tcsfeel.rest.problems import Refused
+from tcsfeel.rest.tasks import sliced
 from tcsfeel.rest.transport import AsyncTransport
 from tcsfeel.text import plain
 from tcsfeel.wire.codec import Parameters, decode
@@ -64,21 +65,49 @@ class Fetching:
             await entry.unless_settled(fetching)
             return decode(fetching.result())[0] if fetching.done() else Outcome("lost")
         except Exception as error:  # noqa: BLE001  (whatever it is, the parameters can come with the task)
-            said = f"the host answered {error.status}" if isinstance(error, Refused) else str(error).partition("?")[0]
-            self._reason = plain(said, 150).encode("ascii", "replace").decode().translate({34: "'", 92: "/"})
-            self._paused_until = self._clock() + PAUSE_SECONDS
+            self._pause(error)
             _log.warning("the parameters of task %s could not be fetched: %s", entry.task.id, self._reason)
             return Outcome("lost", failure=f"its parameters could not be fetched: {self._reason}")
         finally:
             fetching.cancel()
 
+    async def put(self, task_id: str, url: str, pieces: Sequence[bytes | memoryview]) -> bool:
+        """Put the pieces of a result at a URL. Returns False if it has to go through the control plane."""
+        size = str(sum(map(len, pieces)))
+        try:
+            await _run(
+                url,
+                lambda where: _sent(Request("PUT", where, headers={"Content-Length": size}, body=sliced(pieces))),
+                self._ca_file,
+            )
+        except Exception as error:  # noqa: BLE001  (as above)
+            self._pause(error)
+            _log.warning("the result of task %s goes through the control plane: %s", task_id, self._reason)
+            return False
+        return True
+
+    def _pause(self, error: Exception) -> None:
+        said = f"the host answered {error.status}" if isinstance(error, Refused) else str(error).partition("?")[0]
+        self._reason = plain(said, 150).encode("ascii", "replace").decode().translate({34: "'", 92: "/"})
+        self._paused_until = self._clock() + PAUSE_SECONDS
+
 
 async def _file(source: Source, most: int, ca_file: Path | None) -> memoryview:
     if source.size > most:
         raise FetchFailed(f"the file has {source.size} bytes, at most {most} are allowed")
-    url, download = httpx2.URL(source.url), Download(source.size)
-    async with connected(f"{url.scheme}://{url.netloc.decode()}", None, ca_file) as http:
-        await AsyncTransport(http, Patience(attempts=3)).run(download.whole(url.raw_path.decode(), {}))
+    download = Download(source.size)
+    await _run(source.url, lambda where: download.whole(where, {}), ca_file)
     if (await asyncio.to_thread(digest_of, [download.body])).hex() != source.sha256:
         raise FetchFailed("the file has other bytes than the control plane says")
     return download.body
+
+
+async def _run(url: str, steps: Callable[[str], Steps[None]], ca_file: Path | None) -> None:
+    """Make a call of the path of a URL at its host, without a key."""
+    of = httpx2.URL(url)
+    async with connected(f"{of.scheme}://{of.netloc.decode()}", None, ca_file) as http:
+        await AsyncTransport(http, Patience(attempts=3)).run(steps(of.raw_path.decode()))
+
+
+def _sent(request: Request) -> Steps[None]:
+    yield request

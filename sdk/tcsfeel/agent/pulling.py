@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 
 from tcsfeel.agent.app import Agent
-from tcsfeel.agent.delivering import Delivering
+from tcsfeel.agent.delivering import SMALL_BYTES, Delivering
 from tcsfeel.agent.errors import AgentError, BrokenResult
 from tcsfeel.agent.insisting import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Sleep, reason_of
 from tcsfeel.agent.replies import Problem, compressed_pieces
@@ -25,8 +25,9 @@ from tcsfeel.rest.calls import HOLD_SECONDS, bearer
 from tcsfeel.rest.problems import ApiError, NotFound, Refused
 from tcsfeel.rest.tasks import PROBLEM, NextTask, next_task
 from tcsfeel.rest.transport import AsyncTransport
+from tcsfeel.wire.codec import unpack
 from tcsfeel.wire.compression import ZSTD, accepts_zstd
-from tcsfeel.wire.tasks import UNMATCHED_LOCAL, Task
+from tcsfeel.wire.tasks import UNMATCHED_LOCAL, Task, read_source
 
 _log = logging.getLogger(__name__)
 
@@ -159,13 +160,21 @@ class Puller:
             pieces: Sequence[bytes | memoryview] = payload
             if accepts_zstd(found.headers.get("Accept-Encoding", "")):
                 pieces, coding = await asyncio.to_thread(compressed_pieces, payload), {"Content-Encoding": ZSTD}
-            await self._delivering.deliver(found.task_id, pieces, coding)
+            is_there = await self._put(found, pieces)
+            await self._delivering.deliver(found.task_id, pieces, coding, is_there=is_there)
         except Problem as problem:
             await self._delivering.deliver(found.task_id, [problem.body()], {"Content-Type": PROBLEM})
         finally:
             if self._works.get(found.task_id) is asyncio.current_task():  # else it was dropped, and may have come again
                 del self._works[found.task_id]
                 self._agent.table.delete(found.task_id)
+
+    async def _put(self, found: NextTask, pieces: Sequence[bytes | memoryview]) -> bool:
+        """Put a large result where its task says, if it says so."""
+        fetching, source = self._agent.fetching, read_source(unpack(found.body)[1])
+        if fetching is None or source is None or not source.upload or sum(map(len, pieces)) <= SMALL_BYTES:
+            return False
+        return await fetching.put(found.task_id, source.upload, pieces)
 
     async def _run(self, found: NextTask) -> Payload | None:
         """Do what a task says; None if its parameters could not be fetched, so that it has to be asked for again.

@@ -133,7 +133,7 @@ def put_result(
         **(headers or {}),
     }
     where = path("/v1/clients/{client_id}/tasks/{task_id}/result", client_id, task_id)
-    yield Request("PUT", where, headers=described, body=_sliced(body), repeatable=True)
+    yield Request("PUT", where, headers=described, body=sliced(body), repeatable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def append_result(
     if REPR_DIGEST not in (headers or {}):
         described[REPR_DIGEST] = written_digest(digest_of(body))
     where = path("/v1/clients/{client_id}/tasks/{task_id}/result", client_id, task_id)
-    answer: Answer = yield Request("PATCH", where, headers={**described, **(headers or {})}, body=_sliced(part))
+    answer: Answer = yield Request("PATCH", where, headers={**described, **(headers or {})}, body=sliced(part))
     return _progress(answer)
 
 
@@ -190,7 +190,9 @@ def _progress(answer: Answer) -> ResultProgress:
     return ResultProgress(offset, answer.headers.get(UPLOAD_COMPLETE, "") == YES)
 
 
-def _sliced(body: Iterable[bytes | memoryview]) -> Callable[[], Iterator[bytes]]:
+def sliced(body: Iterable[bytes | memoryview]) -> Callable[[], Iterator[bytes]]:
+    """Make the body of a request, whose pieces are sent a part at a time."""
+
     def pieces() -> Iterator[bytes]:
         for part in body:
             for start in range(0, len(part), _PIECE):

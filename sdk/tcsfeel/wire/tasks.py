@@ -214,14 +214,18 @@ class UpdateEncoding(Record):
 class Source(Record):
     """Says where the parameters of a task are, if they do not come with it: in the file at `url`.
 
-    The file has `size` bytes with this `sha256`. Whoever knows the URL can read them, so it must not be shown.
+    The file has `size` bytes with this `sha256`. An update may be put at `upload`, if there is one. Whoever knows the
+    URLs can use them, so they must not be shown.
     """
 
-    rules: ClassVar[Mapping[str, Rule]] = {"url": text(1, 8192), "sha256": text(64, 64), "size": whole(1)}
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "url": text(1, 8192), "sha256": text(64, 64), "size": whole(1), "upload": text(0, 8192)
+    }  # fmt: skip
 
     url: str = field(repr=False)
     sha256: str
     size: int
+    upload: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

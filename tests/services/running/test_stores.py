@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.services.running.stores import databases, model_files, presigned_urls
+from app.services.running.stores import bucket_uploads, databases, model_files, presigned_urls
 from app.settings import Settings
 from app.store.bucket import BucketStore
 from app.store.model_store import ModelStore
@@ -40,6 +40,8 @@ def test_urls_are_signed_only_where_the_settings_say_so(tmp_path: Path) -> None:
 
     assert signing() is None
     assert signing(url="s3://models") is None
+    assert bucket_uploads(Settings.model_validate({"data_dir": tmp_path, "models": {"url": "s3://models"}})) is None
     urls = signing(url="s3://models", presigned_urls=True, presigned_endpoint="https://store.example")
     assert urls is not None
+    assert urls.to_write("t.1.a.fit", 60.0).startswith("https://store.example/models/uploads/t.1.a.fit?")
     assert urls.to_read("f" * 64, 60.0).startswith("https://store.example/models/")

@@ -21,6 +21,7 @@ from app.services.tasks.replies import Reply
 from app.services.tasks.signer import Signer
 from app.services.tasks.sources import Sources
 from app.services.tasks.watching import TaskWatch
+from app.store.bucket_uploads import BucketUploads
 from app.store.database import Database
 from app.store.model_store import ModelStore
 from app.store.presigned import PresignedUrls
@@ -108,6 +109,7 @@ async def posting(
     places: int = 10,
     traces: Traces | None = None,
     urls: PresignedUrls | None = None,
+    bucket: BucketUploads | None = None,
 ) -> AsyncIterator[Post]:
     clock = FakeClock()
     files, spool = ModelStore(directory / "models", durable=False), ModelStore(directory / "spool", durable=False)
@@ -120,7 +122,7 @@ async def posting(
     def uploads() -> ModelStore:
         return ModelStore(directory / "uploads" / secrets.token_hex(4), durable=False)
 
-    deliveries = Deliveries(db, files, clock, watch, uploads=uploads)
+    deliveries = Deliveries(db, files, clock, watch, uploads=uploads, bucket=bucket)
 
     def appends() -> Appends:
         return Appends(

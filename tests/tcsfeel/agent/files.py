@@ -23,19 +23,26 @@ class Host:
     def __init__(self, url: str) -> None:
         self.url = url
         self.asked: list[tuple[str, Mapping[str, str]]] = []
+        self.put: list[bytes] = []
 
-    def source(self, file: bytes = FILE, *, size: int | None = None) -> Source:
-        """Say that this file is there."""
+    def source(self, file: bytes = FILE, *, size: int | None = None, upload: str = "") -> Source:
+        """Say that this file is there, and that an update may be put at the path `upload`."""
         return Source(
             url=f"{self.url}{PATH}?{SECRET}",
             sha256=digest_of([file]).hex(),
             size=len(file) if size is None else size,
+            upload=upload and f"{self.url}{upload}?{SECRET}",
         )
 
 
 @contextmanager
-def host(status: int = 200, body: bytes = FILE, cut: int | None = None, **headers: str) -> Iterator[Host]:
-    """Answer each question so. `cut` is the byte at which the first answer breaks off."""
+def host(
+    status: int = 200, body: bytes = FILE, cut: int | None = None, *, takes: int = 200, **headers: str
+) -> Iterator[Host]:
+    """Answer each question so. `cut` is the byte at which the first answer breaks off.
+
+    `takes` is the status of the answer to a `PUT`.
+    """
     cuts = [] if cut is None else [cut]
 
     class Handler(BaseHTTPRequestHandler):
@@ -50,6 +57,13 @@ def host(status: int = 200, body: bytes = FILE, cut: int | None = None, **header
             self.send_header("Content-Length", str(len(body) - begins))
             self.end_headers()
             self.wfile.write(body[begins : cuts.pop() if cuts else len(body)])
+
+        def do_PUT(self) -> None:
+            found.asked.append((self.path, dict(self.headers)))
+            found.put.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(takes)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass

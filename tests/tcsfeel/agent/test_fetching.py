@@ -6,12 +6,15 @@ import socket
 from collections.abc import Callable
 
 import httpx2
+import numpy as np
 import pytest
 
 from tcsfeel.agent.app import Agent
+from tcsfeel.agent.delivering import SMALL_BYTES
 from tcsfeel.agent.entries import Entry, Outcome
 from tcsfeel.agent.fetching import PAUSE_SECONDS, Fetching
-from tcsfeel.wire.codec import decode
+from tcsfeel.wire.codec import decode, encode
+from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
 from tcsfeel.wire.tasks import BY_URL, Source
 from tests.clocks import FakeClock
 from tests.tcsfeel.agent.calling import TASK, client, problem
@@ -164,3 +167,33 @@ async def test_a_source_that_is_none_is_a_wrong_task(caplog: pytest.LogCaptureFi
         assert problem(answer, 422) == "source.size should be greater than or equal to 1"
     assert SECRET not in answer.text + caplog.text + repr(source)
     await asyncio.sleep(0)
+
+
+LARGE = encode({"w": np.zeros(SMALL_BYTES // 4, np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("takes", "answers", "sent"),
+    [(200, (), [False]), (403, (), [True]), (200, (400,), [False, True]), (200, (413,), [False, True])],
+    ids=["taken", "expired", "other bytes", "too large"],
+)
+async def test_a_large_update_is_put_where_the_task_says_and_sent_if_that_fails(
+    takes: int, answers: tuple[int, ...], sent: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    with host(body=LARGE, takes=takes) as store:
+        body = body_by_url(WORK, store.source(LARGE, upload="/models/uploads/t"))
+        plane = Plane(given(body=body), deliveries=(*answers, *[405] * sent[-1], 204))
+        puller, _ = pulling(plane, fetching=Fetching())
+        await puller.step()
+        await eventually(lambda: not puller._works)
+    (put,) = store.put
+    assert set(decode(put)[0]["w"].tolist()) == {1.0}
+    path, headers = store.asked[-1]
+    assert path == f"/models/uploads/t?{SECRET}"
+    assert {"Authorization", "Cookie"}.isdisjoint(headers)
+    digest = written_digest(digest_of([put]))
+    whole = [one for one in plane.results if one.method == "PUT"]
+    assert {one.headers[CONTENT_DIGEST] for one in whole} == {digest}
+    assert [len(one.content) > SMALL_BYTES for one in whole] == sent
+    assert [one.headers.get(BY_URL) for one in whole] == [None if itself else "?1" for itself in sent]
+    assert SECRET not in caplog.text
