@@ -188,7 +188,7 @@ async def put_result(
         raise UnsupportedMediaType(MEDIA_TYPE, PROBLEM)
     body = Transfer(clients, deliveries, client_id, task_id).of(until_hung_up(request))
     if by_url == YES and kind == MEDIA_TYPE:
-        await deliveries.take(client_id, task_id, request.headers, None)
+        await deliveries.take_uploaded(client_id, task_id, request.headers)
     else:
         await deliveries.take(client_id, task_id, request.headers, body, failed=kind == PROBLEM)
 

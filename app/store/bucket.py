@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 import obstore
+import structlog
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
@@ -26,6 +27,8 @@ UPLOADS = 2  # parts of one model that are transferred at the same time
 CONNECT_SECONDS = 5.0
 PATIENCE = 30.0  # seconds for one request
 RETRIES = 2  # of a request that failed fast; the caller repeats requests that take longer
+
+log = structlog.get_logger(__name__)
 
 _MISSING = frozenset({"404 NoSuchKey"})
 _STATUS = re.compile(r"status code: ([1-5][0-9]{2})\b")
@@ -107,7 +110,13 @@ class BucketStore:
 
     def sweep(self, seconds: float) -> int:
         """Remove files whose transfer or writing has been unfinished for `seconds`. Returns how many."""
-        return self._cache.sweep(seconds) + (0 if self._uploads is None else self._uploads.sweep(seconds))
+        swept = self._cache.sweep(seconds)
+        if self._uploads is not None:
+            try:
+                swept += self._uploads.sweep(seconds)
+            except ObjectStoreUnavailable as error:  # other things can be kept in order meanwhile
+                log.warning("uploads could not be swept", reason=str(error))
+        return swept
 
     def _fetched(self, sha256: str) -> str:
         if SHA256.fullmatch(sha256) and not self._cache.has(sha256):

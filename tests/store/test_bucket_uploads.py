@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx2
 import obstore
 import pytest
+from structlog.testing import capture_logs
 
 from app.domain.errors import NotFound
 from app.store.bucket import PART, BucketStore, ObjectStoreUnavailable
@@ -57,5 +58,8 @@ def test_uploads_that_nobody_took_are_swept_and_models_kept(
     for task in (TASK, OTHER):
         obstore.put(bucket_server.objects, f"some/prefix/uploads/{task}", b"left")
     assert (uploads.sweep(3600.0), len(bucket_server.names())) == (0, 3)
+    with bucket_server.refusing(), capture_logs() as logs:
+        assert store.sweep(-3600.0) == 0
+    assert [entry["event"] for entry in logs] == ["uploads could not be swept"]
     assert store.sweep(-3600.0) == 2
     assert bucket_server.names() == [f"some/prefix/{model}"]

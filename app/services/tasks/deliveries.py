@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from weakref import WeakValueDictionary
 
 from app.clock import Clock
 from app.domain.clients import Endpoint
@@ -82,6 +83,7 @@ class Deliveries:
         self._watch = watch
         self._uploads = uploads
         self._bucket = bucket
+        self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def take(
         self,
@@ -94,7 +96,7 @@ class Deliveries:
     ) -> None:
         """Take the result of a task, or what its agent says of its failure if it has `failed`.
 
-        A result without a `body` is in the bucket, where its agent has put it.
+        A result without a `body` is in the bucket, see `take_uploaded`.
 
         Raises:
             NotFound: this client has no such task.
@@ -130,6 +132,14 @@ class Deliveries:
         finally:
             await in_thread("files", upload.clear)
 
+    async def take_uploaded(self, client_id: str, task_id: str, headers: Mapping[str, str]) -> None:
+        """Take the result of a task that its agent has put into the bucket. Raises the errors of `take`.
+
+        A second call of the agent waits for the first one, so that an upload is read once however often it is named.
+        """
+        async with self._fetching.setdefault(task_id, asyncio.Lock()):
+            await self.take(client_id, task_id, headers, None)
+
     async def _from_bucket(self, task: MailedTask, expected: bytes | None, upload: ModelStore) -> StoredFile:
         """Fetch the upload of a task, and remove it. Raises `Invalid`, `FileTooLarge`, `CorruptedResult`."""
         if self._bucket is None or expected is None:
@@ -138,10 +148,16 @@ class Deliveries:
             received = await in_thread("files", upload.write, self._bucket.parts(task.id, task.most_bytes))
         except NotFound as error:
             raise CorruptedResult from error
-        finally:
-            with contextlib.suppress(ObjectStoreUnavailable):  # what is left is swept
-                await in_thread("files", self._bucket.remove, task.id)
+        except FileTooLarge:
+            await self._remove_upload(self._bucket, task.id)
+            raise
+        await self._remove_upload(self._bucket, task.id)
         return received
+
+    @staticmethod
+    async def _remove_upload(bucket: BucketUploads, task_id: str) -> None:
+        with contextlib.suppress(ObjectStoreUnavailable):  # what is left is swept
+            await in_thread("files", bucket.remove, task_id)
 
     async def find(self, client_id: str, task_id: str) -> MailedTask:
         """Read a task of a client. Raises `NotFound`, and `Removed` if it is no longer wanted."""

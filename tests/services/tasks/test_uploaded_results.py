@@ -3,6 +3,7 @@
 Covers: app.services.tasks.deliveries
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -42,8 +43,9 @@ async def test_an_upload_is_the_result_of_its_task_and_leaves_the_bucket(
     post: Post, bucket_server: BucketServer
 ) -> None:
     put(bucket_server)
-    await post.deliveries.take("a", TASK.id, HEADERS, None)
-    await post.deliveries.take("a", TASK.id, HEADERS, None)  # the answer got lost
+    told = (post.deliveries.take_uploaded("a", TASK.id, HEADERS) for _ in range(3))
+    await asyncio.gather(*told)  # since the agent did not wait for the answer
+    await post.deliveries.take_uploaded("a", TASK.id, HEADERS)  # or the answer got lost
     assert bucket_server.names() == []
     reply = await post.poll()
     assert reply.file is not None
@@ -54,7 +56,7 @@ async def test_an_upload_is_the_result_of_its_task_and_leaves_the_bucket(
 async def test_an_upload_with_other_bytes_is_no_result(post: Post, bucket_server: BucketServer, body: bytes) -> None:
     put(bucket_server, body)
     with pytest.raises(CorruptedResult):
-        await post.deliveries.take("a", TASK.id, HEADERS, None)
+        await post.deliveries.take_uploaded("a", TASK.id, HEADERS)
     assert (await post.poll()).answer == "working"
     assert (bucket_server.names(), post.files.names()) == ([], [post_model(post)])
     await post.deliver()  # through the server
@@ -70,23 +72,23 @@ def post_model(post: Post) -> str:
 async def test_an_upload_that_is_too_large_is_removed_unread(post: Post, bucket_server: BucketServer) -> None:
     put(bucket_server, bytes(1_001))
     with pytest.raises(FileTooLarge):
-        await post.deliveries.take("a", TASK.id, HEADERS, None)
+        await post.deliveries.take_uploaded("a", TASK.id, HEADERS)
     assert bucket_server.names() == []
 
 
 async def test_the_upload_of_another_task_is_not_taken(post: Post, bucket_server: BucketServer) -> None:
     put(bucket_server, task_id=OTHER)
     with pytest.raises(CorruptedResult):
-        await post.deliveries.take("a", TASK.id, HEADERS, None)
+        await post.deliveries.take_uploaded("a", TASK.id, HEADERS)
     with pytest.raises(NotFound):
-        await post.deliveries.take("b", TASK.id, HEADERS, None)  # nor by another client
+        await post.deliveries.take_uploaded("b", TASK.id, HEADERS)  # nor by another client
     assert bucket_server.names() == [f"some/prefix/uploads/{OTHER}"]
 
 
 async def test_an_upload_without_a_digest_is_refused(post: Post, bucket_server: BucketServer) -> None:
     put(bucket_server)
     with pytest.raises(Invalid, match="send the result itself"):
-        await post.deliveries.take("a", TASK.id, {"content-type": MEDIA_TYPE}, None)
+        await post.deliveries.take_uploaded("a", TASK.id, {"content-type": MEDIA_TYPE})
 
 
 async def test_an_upload_to_a_server_without_a_bucket_is_refused(db: Database, tmp_path: Path) -> None:
@@ -94,14 +96,14 @@ async def test_an_upload_to_a_server_without_a_bucket_is_refused(db: Database, t
         await post.offer()
         await post.next()
         with pytest.raises(Invalid, match="send the result itself"):
-            await post.deliveries.take("a", TASK.id, HEADERS, None)
+            await post.deliveries.take_uploaded("a", TASK.id, HEADERS)
 
 
 async def test_a_bucket_that_is_away_is_not_the_fault_of_the_agent(post: Post, bucket_server: BucketServer) -> None:
     put(bucket_server)
     with bucket_server.refusing(), pytest.raises(ObjectStoreUnavailable):
-        await post.deliveries.take("a", TASK.id, HEADERS, None)
-    await post.deliveries.take("a", TASK.id, HEADERS, None)
+        await post.deliveries.take_uploaded("a", TASK.id, HEADERS)
+    await post.deliveries.take_uploaded("a", TASK.id, HEADERS)
     assert (await post.poll()).answer == "result"
 
 
@@ -109,7 +111,7 @@ async def test_an_upload_for_a_task_that_is_not_wanted_is_not_read(post: Post, b
     await post.mailbox.forget(AGENT, TASK.id)
     put(bucket_server)
     with pytest.raises(Removed):
-        await post.deliveries.take("a", TASK.id, HEADERS, None)
+        await post.deliveries.take_uploaded("a", TASK.id, HEADERS)
 
 
 async def test_a_device_with_a_key_signs_what_it_has_put_there(
@@ -121,5 +123,5 @@ async def test_a_device_with_a_key_signs_what_it_has_put_there(
         await post.next()
         put(bucket_server)
         with pytest.raises(WrongResultSignature):
-            await post.deliveries.take("a", TASK.id, HEADERS, None)
+            await post.deliveries.take_uploaded("a", TASK.id, HEADERS)
     assert bucket_server.names() != []  # unread
