@@ -30,9 +30,14 @@ def main() -> int:
         choices=range(1, MOST_PERIODS + 1),
         help="how often attacks and calm times take turns",
     )
+    parser.add_argument(
+        "--shifts", type=int, default=2, help="in how many attacks each kind takes its turn; with 1, all attack at once"
+    )
     parser.add_argument("--floor", choices=["same-core", "other-core"], help="attack a second server instead")
     parser.add_argument("--apart", action="store_true", help="run the API in a process of its own")
     given = parser.parse_args()
+    if not 1 <= given.shifts <= given.periods:
+        parser.error(f"--shifts should be from 1 to the number of periods, {given.periods}, is {given.shifts}")
     core = set_apart()
     if core is None:
         print("  this machine has no core for the server alone: what attackers cost themselves counts as well")
@@ -40,6 +45,7 @@ def main() -> int:
         attack=given.seconds,
         callers=given.callers,
         periods=given.periods,
+        shifts=given.shifts,
         core=core,
         floor=given.floor,
         apart=given.apart,

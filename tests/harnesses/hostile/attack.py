@@ -39,6 +39,7 @@ from tests.harnesses.hostile.fleets import (
     train,
 )
 from tests.harnesses.hostile.outcome import Outcome, Period, Run, Sample
+from tests.harnesses.hostile.shifts import agents_of, callers_of
 from tests.harnesses.hostile.watched import Watched, running
 
 LOOK_SECONDS = 0.25
@@ -92,23 +93,27 @@ async def _run(run: Run, server: Watched, target: Watched, outcome: Outcome, dir
 
 async def _in_turn(run: Run, server: Watched, target: Watched, port: int, outcome: Outcome) -> None:
     """Let calm times and attacks take turns. The hostile agents serve on a port."""
+    enrolled: set[str] = set()
     await asyncio.sleep(REST_SECONDS)
     async with target.api() as api:
         for number in range(run.periods):
             async with _measured(server, outcome, hostile=False):
                 await asyncio.sleep(run.calm)
-            of_agents = await enrol_hostile(api, number)
-            await register(api, port, target.honest)
+            agents = agents_of(number, run.shifts)
+            names = callers_of(number, run.shifts, run.callers)
+            outcome.at_once.append(len(agents) + len(names))
+            of_agents = await enrol_hostile(api, number, agents, enrolled)
+            await register(api, port, target.honest, agents)
             keys = await bad_keys(api, of_agents, number) | {"seed of the server": seed_of(target, target.data)}
             seen = server.log.with_name(f"seen-{number}.json")
             async with (
-                _attacked(api, run, target, outcome, Means(keys, target.honest, seen)),
+                _attacked(api, names, target, outcome, Means(keys, target.honest, agents, seen)),
                 _measured(server, outcome, hostile=True),
             ):
                 await asyncio.sleep(run.attack / run.periods)
             outcome.note(seen)
             outcome.clients += await items(api, "/v1/clients", limit=PAGE)
-            await remove(api)
+            await remove(api, agents)
             await asyncio.sleep(REST_SECONDS)
         async with _measured(server, outcome, hostile=False):
             await asyncio.sleep(run.calm)
@@ -124,11 +129,11 @@ async def _measured(server: Watched, outcome: Outcome, *, hostile: bool) -> Asyn
 
 @asynccontextmanager
 async def _attacked(
-    api: httpx2.AsyncClient, run: Run, target: Server, outcome: Outcome, means: Means
+    api: httpx2.AsyncClient, names: list[str], target: Server, outcome: Outcome, means: Means
 ) -> AsyncIterator[None]:
     """Attack in the block. After it, the file has what the callers saw."""
     trainings = await attacked(api)
-    async with callers(run.callers, target, means, trainings):
+    async with callers(names, target, means, trainings):
         looking = asyncio.create_task(_look(target, outcome))
         yield
         looking.cancel()

@@ -45,35 +45,36 @@ async def _serve(file: Path) -> None:
 
 
 def callers() -> None:
-    """Run as ``callers HOST PORT FILE NAMES AGENTS TRAINING…``, with the keys in the environment.
+    """Run as ``callers HOST PORT FILE NAMES HONEST AGENTS TRAINING…``, with the keys in the environment.
 
-    AGENTS is the port of the honest agents.
+    NAMES are those of the callers, and AGENTS those of the hostile agents for which heartbeats are sent, with commas
+    between them. HONEST is the port of the honest agents.
     """
     os.nice(NICE)
-    host, port, file, names, honest, *trainings = sys.argv[1:]
+    host, port, file, names, honest, agents, *trainings = sys.argv[1:]
     seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def tell(name: str, what: str, after: str) -> None:
         seen[name][f"{what} {after}" if what == "503" and after else what] += 1
 
     target = Target(host, int(port), json.loads(os.environ["TCSFEEL_KEYS"]), tell, trainings, int(honest))
-    asyncio.run(_until_told(_attack(target, [name for name in CALLERS if names == "all" or name in names.split(",")])))
+    asyncio.run(_until_told(_attack(target, names.split(","), agents.split(","))))
     Path(file).write_text(json.dumps(seen))
 
 
-async def _attack(target: Target, names: list[str]) -> None:
+async def _attack(target: Target, names: list[str], agents: list[str]) -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(_beat(target))
+        group.create_task(_beat(target, agents))
         for name in names:
             group.create_task(go_on(name, CALLERS[name], target, address_of(name)))
 
 
-async def _beat(target: Target) -> None:
+async def _beat(target: Target, agents: list[str]) -> None:
     """Send heartbeats for the hostile agents, except for those that are hostile when they are probed."""
     headers = {"Authorization": f"Bearer {target.keys['operator']}"}
     async with httpx2.AsyncClient(base_url=f"http://{target.host}:{target.port}", headers=headers, timeout=30.0) as api:
         while True:
-            for name in ALL:
+            for name in agents:
                 if not name.startswith("p-"):
                     with contextlib.suppress(httpx2.TransportError):
                         await api.post(f"/v1/clients/{name}/heartbeat")

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,23 @@ async def enrol(api: httpx2.AsyncClient, secret: str, client_id: str, identity: 
     return found
 
 
-async def enrol_hostile(api: httpx2.AsyncClient, period: int) -> dict[str, str]:
-    """Enrol the hostile devices with the keys of a period, and revoke the key of one. Returns their keys.
+async def enrol_hostile(
+    api: httpx2.AsyncClient, period: int, names: Collection[str], enrolled: set[str]
+) -> dict[str, str]:
+    """Enrol those devices of `names` that have keys, with the keys of a period, and revoke the key of one.
 
-    Devices that enrolled in an earlier period and were removed since need a replacement.
+    Devices that have `enrolled` in an earlier period and were removed since need a replacement; the others are added
+    to them. Returns their keys.
     """
-    secret = await invite(api, len(ENROLLED), "s-*")
+    invitation = await invite(api, len(ENROLLED), "s-*")
     keys = {}
-    for name in ENROLLED:
-        if period:
+    for name in filter(names.__contains__, ENROLLED):
+        secret = invitation
+        if name in enrolled:
             made = await call(api, "POST", f"/v1/clients/{name}/replacement", json={})
             secret = made["secret"]
         found = await enrol(api, secret, name, device(name, period))
+        enrolled.add(name)
         keys[name] = str(found["key"])
         if name == REVOKED.name:
             await call(api, "DELETE", f"/v1/keys/{found['key_id']}")

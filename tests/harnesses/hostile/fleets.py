@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from app.demo.leash import Child
 from tcsfeel.agent import hosting
 from tcsfeel.wire.codec import MEDIA_TYPE, encode
 from tests.e2e.servers import Server
-from tests.harnesses.hostile import agents
 from tests.harnesses.hostile.calling import call
 from tests.harnesses.hostile.enrolling import invite
 from tests.harnesses.hostile.impostors import RELAY
@@ -41,11 +40,13 @@ class Means:
     Attributes:
         keys: what they show as keys.
         honest: the port of honest agents.
+        agents: the names of the hostile agents, for which they send heartbeats.
         file: where they write what they saw.
     """
 
     keys: Mapping[str, str]
     honest: int
+    agents: Sequence[str]
     file: Path
 
 
@@ -132,8 +133,8 @@ async def honest_fleet(server: Server, state: Path) -> AsyncIterator[int]:
             yield int(hosted.url.rsplit(":", 1)[1])
 
 
-async def register(api: httpx2.AsyncClient, port: int, honest: int) -> None:
-    """Register the hostile agents, which serve on a port. One of them passes its calls on to the `honest` port."""
+async def register(api: httpx2.AsyncClient, port: int, honest: int, names: Iterable[str]) -> None:
+    """Register hostile agents, which serve on a port. One of them passes its calls on to the `honest` port."""
     clients = [
         {
             "id": name,
@@ -145,14 +146,14 @@ async def register(api: httpx2.AsyncClient, port: int, honest: int) -> None:
             "tags": {"group": name[0]},
             "auth_token": HONEST_TOKEN,
         }
-        for name in agents.ALL
+        for name in names
     ]
     await call(api, "POST", "/v1/clients/batch", json={"clients": clients})
 
 
-async def remove(api: httpx2.AsyncClient) -> None:
-    """Remove the hostile agents from the fleet, so that they are not even probed."""
-    for name in agents.ALL:
+async def remove(api: httpx2.AsyncClient, names: Iterable[str]) -> None:
+    """Remove hostile agents from the fleet, so that they are not even probed."""
+    for name in names:
         await call(api, "DELETE", f"/v1/clients/{name}")
 
 
@@ -202,11 +203,14 @@ async def good_caller(server: Server, key: str, file: Path) -> AsyncIterator[Non
 
 
 @asynccontextmanager
-async def callers(names: str, server: Server, means: Means, trainings: Mapping[str, str]) -> AsyncIterator[None]:
+async def callers(
+    names: Iterable[str], server: Server, means: Means, trainings: Mapping[str, str]
+) -> AsyncIterator[None]:
     """Let callers attack in the block. After it, the file has what they saw."""
     child = Child(
-        "callers", "tests.harnesses.hostile.attackers:callers", "127.0.0.1", str(server.port), str(means.file), names,
-        str(means.honest), *trainings.values(), log=means.file.with_suffix(".log"),
+        "callers", "tests.harnesses.hostile.attackers:callers", "127.0.0.1", str(server.port), str(means.file),
+        ",".join(names), str(means.honest), ",".join(means.agents), *trainings.values(),
+        log=means.file.with_suffix(".log"),
         environment=_environment(TCSFEEL_KEYS=json.dumps(dict(means.keys))),
     )  # fmt: skip
     try:

@@ -225,7 +225,8 @@ def report(outcome: Outcome, database: str, found: list[str]) -> str:
     calm, attacked = percentiles(outcome)
     seconds = sum(period.end - period.start for period in outcome.periods if period.hostile)
     return (
-        f"hostile on {database}: {len(ALL)} agents and {len(CALLERS)} callers ({answers} calls) for {seconds:.0f} s; "
+        f"hostile on {database}: {len(ALL)} agents and {len(CALLERS)} callers, "
+        f"{min(outcome.at_once, default=0)} of them at once ({answers} calls) for {seconds:.0f} s; "
         f"loop held {longest:.0f} ms at most; memory {memory_growth(outcome) / MIB:+.1f} MiB; "
         f"spools {most / MIB:.1f} of {allowed / MIB:.1f} MiB allowed; "
         f"quiet rounds {factor(outcome):.2f} times as long as in calm times; "

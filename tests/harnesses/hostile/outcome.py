@@ -15,6 +15,7 @@ class Run:
     """The parameters of a run: the seconds and the number of its periods, and the callers that attack (names, or all).
 
     Attributes:
+        shifts: into how many shifts the attackers are divided, of which one attacks in each period.
         attack: the seconds of all attacks together.
         core: the core of the server; None if it shares all cores with the other processes.
         floor: where a second server runs that is attacked in place of the first; None for no such server.
@@ -24,6 +25,7 @@ class Run:
     calm: float = 10.0
     attack: float = 90.0
     periods: int = 2
+    shifts: int = 1
     callers: str = "all"
     core: int | None = None
     floor: Floor | None = None
@@ -66,6 +68,7 @@ class Outcome:
         clients: the resources of the hostile clients at the end of each attack.
         unexplained: what is wrong with models that the updates of honest agents do not explain.
         audit: the records of the audit trail.
+        at_once: how many kinds of agents and callers attacked at once, in each attack.
         left: the bytes in the spools after the rounds ended.
         gone: how it was noticed that the server does not answer any more.
     """
@@ -82,6 +85,7 @@ class Outcome:
     clients: list[dict[str, Any]] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
     audit: list[dict[str, Any]] = field(default_factory=list)
+    at_once: list[int] = field(default_factory=list)
     left: int = 0
     log: str = ""
     status: int = 0
