@@ -24,6 +24,7 @@ VALIDATORS := build/validators
 SBOM := build/sbom
 TRACKERS := build/trackers
 SITE := build/docs
+AXE := build/axe/node_modules/axe-core/axe.min.js
 WORKERS ?= 3
 DB ?= postgres
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
@@ -135,8 +136,8 @@ faults: $(DEV) ## Step clocks, fill disks, take memory, silence the database, mo
 authz: $(DEV) ## Call every operation as every kind of caller, and see that exactly the documented ones may (DB=sqlite)
 	@$(BIN)/python -m tests.harnesses.authz $(EACH_DB) $(ARGS)
 
-browser: $(DEV) ## Go through every view of the dashboard in a real Chromium, with a fault to find (ARGS="--pictures DIRECTORY")
-	@$(BIN)/python -m tests.harnesses.browser $(ARGS)
+browser: $(DEV) $(if $(shell command -v npm),$(AXE)) ## Go through every view of the dashboard in a real Chromium, with a fault to find (ARGS="--pictures DIRECTORY")
+	@$(BIN)/python -m tests.harnesses.browser $(if $(shell command -v npm),--axe $(AXE)) $(ARGS)
 
 readers: $(DEV) ## Follow events with 200 readers and 5 webhooks, kill who serves them, and see what it costs (DB=sqlite KILLS=2)
 	@$(BIN)/python -m tests.harnesses.readers $(EACH_DB) --kills $(or $(KILLS),6) $(ARGS)
@@ -222,6 +223,12 @@ $(TRACKERS)/.installed: tests/harnesses/trackers/requirements.lock | $(BIN)/pyth
 	@echo "Installing MLflow into $(TRACKERS) (only when its lock has changed)"
 	@$(BIN)/python -m venv --clear $(TRACKERS)
 	@$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/harnesses/trackers/requirements.lock
+	@touch $@
+
+$(AXE): tests/harnesses/browser/axe/package-lock.json
+	@echo "Installing axe-core into build/axe (only when its lock has changed)"
+	@mkdir -p build/axe && cp tests/harnesses/browser/axe/package*.json build/axe
+	@npm ci --prefix build/axe --ignore-scripts --no-audit --no-fund --loglevel error
 	@touch $@
 
 $(SBOM)/.installed: sbom/requirements.lock | $(BIN)/python

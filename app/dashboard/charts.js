@@ -2,7 +2,7 @@
 
 import { h, p, svg } from "./dom.js";
 
-const MARGIN = { top: 10, right: 12, bottom: 24, left: 56 };
+const MARGIN = { top: 10, right: 12, bottom: 24, left: 62 };
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 

@@ -18,24 +18,13 @@ from app.http.quotations import HIDDEN
 from tests.harnesses.browser.chromium import Tab, browser, installed
 from tests.harnesses.browser.faulty import SITE
 from tests.harnesses.browser.federation import GONE, Federation, federation, over_relays
+from tests.harnesses.browser.looks import SETTLED_SECONDS, Looks
 from tests.harnesses.browser.outage import log_in, outage
-from tests.harnesses.browser.planning import compare, form, opened, start
+from tests.harnesses.browser.planning import MISTAKES, compare, enter, form, moved, opened, start
+from tests.harnesses.browser.stranger import find_out
 from tests.harnesses.browser.versions import offered, versions
 
-SIZES = {"light": (1280, 900, False), "dark": (1280, 900, True), "phone": (390, 844, False)}
-FIRST_SCREEN = {"training"}
 MARKUP = "<b onclick=alert(1)>markup</b>"
-SETTLED_SECONDS = 1.0
-WIDEST_PHONE = f"document.documentElement.scrollWidth <= {SIZES['phone'][0]}"
-
-VIOLATIONS = """(async () => {
-    const closed = [...document.querySelectorAll("details:not([open])")];
-    for (const one of closed) one.open = true;
-    const found = await axe.run(document, { resultTypes: ["violations"] });
-    for (const one of closed) one.open = false;
-    return found.violations.filter((one) => ["serious", "critical"].includes(one.impact))
-        .map((one) => `${one.id}: ${one.nodes[0].html}`);
-})()"""
 
 
 class Walk:
@@ -44,13 +33,15 @@ class Walk:
     def __init__(self, tab: Tab, found: Federation, pictures: Path | None, axe: str | None) -> None:
         self._tab = tab
         self._found = found
-        self._pictures = pictures
-        self._axe = axe
+        self._looks = Looks(tab, self._check, pictures, axe)
         self.problems: list[str] = []
 
     async def all(self) -> None:
         """Go through every view."""
+        await self._tab.until("document.querySelector('#key') !== null")
+        await self._looks.at("login")
         await self._log_in()
+        await find_out(self._tab, self._check)
         await self._overview()
         await self._client()
         await self._training()
@@ -73,7 +64,7 @@ class Walk:
         await self._tab.shows(f"{GONE}: locked out by the breaker")
         await self._tab.shows("holds values that are not finite")
         self._check("the overview names the site that is at fault, and the reason", holds=True)
-        await self._look_at("overview")
+        await self._looks.at("overview")
         self._found.plane.post("/v1/trainings", {"name": MARKUP})
         await self._tab.shows(MARKUP)
         self._check("markup in a name is shown as text", holds=True)
@@ -81,7 +72,7 @@ class Walk:
     async def _client(self) -> None:
         await self._go(f"clients/{SITE}-1")
         await self._tab.shows("What it claims, and what was measured")
-        await self._look_at("client")
+        await self._looks.at("client")
         await self._tab.click("Isolate it")
         await self._tab.shows("No round selects it")
         await self._tab.click("Isolate it")
@@ -92,15 +83,17 @@ class Walk:
         await self._tab.shows("How it changed")
         await self._tab.until("document.querySelectorAll('svg.bar rect').length > 1")
         self._check("a client is isolated, and its breaker is reset", holds=True)
+        await self._looks.at("breaker")
 
     async def _training(self) -> None:
         await self._go(f"trainings/{self._found.training}")
         await self._tab.until("document.querySelectorAll('figure .dot').length > 20")
         await self._tab.click("Round before")
         await self._tab.until("document.querySelectorAll('.timeline li').length > 0")
-        await self._look_at("training")
+        await self._looks.at("training")
         await self._tab.click("Pause")
         await self._tab.shows("An open round waits")
+        await self._looks.at("dialog")
         await self._tab.click("Pause digits")
         await self._tab.until("[...document.querySelectorAll('button')].some((one) => one.textContent === 'Resume')")
         await versions(self._tab, self._check)
@@ -111,22 +104,28 @@ class Walk:
 
     async def _plans(self) -> None:
         await self._go("start")
+        await enter(self._tab, MISTAKES)
+        await self._tab.shows("It should be")
+        await self._looks.at("mistakes")
+        await enter(self._tab, dict.fromkeys(MISTAKES, ""))
         await form(self._tab, self._check)
-        await self._look_at("start")
+        await self._looks.at("start")
         await start(self._tab, self._check)
         await self._go(f"compare?trainings={self._found.training},{await opened(self._found)}")
         await compare(self._tab, self._check)
-        await self._look_at("compare")
+        await self._looks.at("compare")
+        await moved(self._tab)
+        await self._looks.at("explorer")
 
     async def _others(self) -> None:
         await self._go("clients?breaker=open")
         await self._tab.shows("of 63")
         await self._go("clients")
-        await self._look_at("clients")
+        await self._looks.at("clients")
         await asyncio.to_thread(over_relays, self._found)
         await self._go("topology")
         await self._tab.until("document.querySelectorAll('.map .tree').length > 0")
-        await self._look_at("topology")
+        await self._looks.at("topology")
         await self._go("trainings/0000000000000000")
         await self._tab.shows("Go to the overview")
         self._tab.console.clear()  # the browser itself writes the 404 there
@@ -158,22 +157,6 @@ class Walk:
     async def _go(self, place: str) -> None:
         await self._tab.run(f"location.hash = {json.dumps(f'#/{place}')}")
         await asyncio.sleep(SETTLED_SECONDS)
-
-    async def _look_at(self, name: str) -> None:
-        """Look at the view in each size, and store pictures. Messages go away first."""
-        await self._tab.until("document.querySelector('.notice') === null")
-        for kind, (width, height, dark) in SIZES.items():
-            await self._tab.look(width=width, height=height, dark=dark)
-            await asyncio.sleep(SETTLED_SECONDS)
-            if kind == "phone":
-                self._check(f"{name} is not wider than a phone", holds=bool(await self._tab.run(WIDEST_PHONE)))
-            if self._axe is not None:
-                await self._tab.run(f"{self._axe}; undefined")
-                wrong = await self._tab.run(VIOLATIONS)
-                self._check(f"axe-core finds nothing wrong in {name}, {kind}: {wrong}", holds=wrong == [])
-            if self._pictures is not None:
-                await self._tab.picture(self._pictures / f"{name}-{kind}.webp", whole=name not in FIRST_SCREEN)
-        await self._tab.look()
 
 
 async def run(directory: Path, found: Federation, pictures: Path | None, axe: str | None) -> list[str]:

@@ -17,6 +17,7 @@ FIELDS = {
     "selection/max_clients": "9",
     "hyperparameters/local_epochs": "2",
 }
+MISTAKES = {"max_rounds": "0.5", "selection/min_clients": "12", "selection/max_clients": "3"}
 WRONG = "document.querySelector('[aria-invalid=true]')?.name"
 RESIZED_MILLISECONDS = 200  # after which the page reads again
 FEWEST, BUDGET = "min clients", "budget constraint"
@@ -113,16 +114,21 @@ async def compare(tab: Tab, check: Check) -> None:
     await tab.until(f"{rows}.every((one) => Number(one.cells[3].textContent) > 0)")
     check("two trainings are compared, and a lower target is reached by both", holds=True)
     await tab.shows("The choice is the same")
-    for index, value in ((0, 0), (1, 3)):
-        slider = f"document.querySelectorAll('input[type=range]')[{index}]"
-        await tab.run(f"{slider}.value = {value}; {slider}.dispatchEvent(new Event('input'))")
-    await tab.shows("would join")
+    await moved(tab)
     await tab.click("Back to the present choice")
     await tab.shows("The choice is the same")
     check("the explorer says who joins and leaves if its sliders move", holds=True)
     await emptied(tab, check)
     await retried(tab, check)
     await ticked(tab, check)
+
+
+async def moved(tab: Tab) -> None:
+    """Move sliders so far that others would be chosen."""
+    for index, value in ((0, 0), (1, 3)):
+        slider = f"document.querySelectorAll('input[type=range]')[{index}]"
+        await tab.run(f"{slider}.value = {value}; {slider}.dispatchEvent(new Event('input'))")
+    await tab.shows("would join")
 
 
 async def emptied(tab: Tab, check: Check) -> None:
