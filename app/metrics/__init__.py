@@ -193,6 +193,8 @@ class Metrics:
             self.webhook_deliveries.labels(delivery)
         for channel in ("push", "pull"):
             self.tasks_handed_over.labels(channel)
+            for way in ("url", "server"):
+                self.parameters_by_url.labels(channel, way)
 
     def watch_transactions(
         self, pool: str, *, refusals: Iterable[str], failures: Iterable[str]

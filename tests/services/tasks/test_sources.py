@@ -87,7 +87,7 @@ async def test_an_agent_that_takes_urls_gets_one_in_place_of_the_parameters(
     tensors, metadata = decode(sent.header)
     assert (tensors, read_task(metadata)) == ({}, TASK)
     assert (len(sent) < 2_000, len(whole) > LEAST_BYTES) == (True, True)
-    assert (counted(counts, "push", "url"), counted(counts, "push", "server")) == (1.0, None)
+    assert (counted(counts, "push", "url"), counted(counts, "push", "server")) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("said", ["", "?0", '?0;reason="the host answered 403 \x1b[31m"', "?1; and more", "no"])
