@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.domain.rounds import ENDED
 from app.services.tasks.sources import LEAST_BYTES
 from tcsfeel.agent import Parameters, hosting
 from tcsfeel.wire.codec import decode
@@ -42,7 +43,7 @@ async def test_models_do_not_go_through_the_server(
             await _round(api, path)
             by_url = await _round(api, path)
             assert {part["client_id"] for part in by_url} == {"called", "pulls"}
-            assert all(0 < part["bytes_sent"] < 3_000 for part in by_url), by_url
+            assert all(0 < part["bytes_sent"] < 10_000 for part in by_url), by_url
             model = decode((await api.get(f"{path}/model")).content)[0]["w"]
             assert (model.size, set(model.tolist())) == (LEAST_BYTES // 4, {2.0})
             metrics = (await api.get("/metrics")).text
@@ -51,7 +52,9 @@ async def test_models_do_not_go_through_the_server(
             assert float(size) < 1.2 * LEAST_BYTES  # the initial parameters at most, and none of two updates
             assert not [name for name in bucket_server.names() if "uploads" in name]
             for channel in ("push", "pull"):
-                assert f'federated_parameters_by_url_total{{channel="{channel}",way="url"}} 2.0' in metrics
+                counted = f'federated_parameters_by_url_total{{channel="{channel}",way='
+                assert float(metrics.split(f'{counted}"url"}} ')[1].split("\n")[0]) >= 2
+                assert f'{counted}"server"}} 0.0' in metrics
         assert [list(one.fitted.values()) for one in trainers.values()] == [[1, 1], [1, 1]]
     log = plane.log.read_text()
     assert not any(secret in log for secret in ("X-Amz-", *CREDENTIALS.values()))
@@ -60,8 +63,11 @@ async def test_models_do_not_go_through_the_server(
 
 async def _round(api: Any, path: str) -> list[Any]:
     """Run a round to its end, and return its participations."""
+    found = await call(api, "POST", f"{path}/rounds", headers={"Prefer": "wait=60"})
     async with asyncio.timeout(PATIENCE):
-        ended = await call(api, "POST", f"{path}/rounds", headers={"Prefer": "wait=60"})
-    assert ended["status"] == "completed", ended
-    parts: list[Any] = ended["participations"]
+        while found["status"] not in ENDED:  # of a busy machine
+            await asyncio.sleep(0.1)
+            found = await call(api, "GET", f"{path}/rounds/{found['number']}")
+    assert found["status"] == "completed", found
+    parts: list[Any] = found["participations"]
     return parts
