@@ -196,7 +196,7 @@ def chosen_by(  # noqa: PLR0917  (a strategy's arguments, and its name)
     """Return whom a strategy of the product or of a paper chooses."""
     if strategy not in PUBLISHED:
         return select(strategy, candidates, connectivity, history, policy, rng).plan
-    pool = Pool(tuple(candidates), connectivity, history, policy)
+    pool = Pool.of(candidates, connectivity, history, policy)
     return Plan("star", dict.fromkeys(pool.ids(PUBLISHED[strategy](pool, rng))))
 
 

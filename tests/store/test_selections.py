@@ -1,5 +1,6 @@
 """Selections of rounds: whole, one a round, gone with their training."""
 
+import base64
 import json
 import zlib
 from dataclasses import replace
@@ -68,3 +69,23 @@ def test_a_document_with_a_reason_for_each_client_can_still_be_read() -> None:
         expected_seconds=2.0,
         plan=Plan("star", {"a": None}),
     )
+
+
+def test_a_document_of_an_earlier_version_with_one_phrase_can_still_be_read() -> None:
+    written = planned(6, "random")
+    texts = [one.reason for one in written.skipped]
+    text = texts[0].partition(",")[2].replace("{", "{{")
+    numbers = np.array([float(reason.split()[2].rstrip(",")) for reason in texts], "<f4")
+    document = json.loads(zlib.decompressobj().decompress(packed(written)))
+    document.pop("reasons")
+    document["unselected"] = {
+        "client_ids": [one.client_id for one in written.skipped],
+        "text": "it drew {:.3f}," + text,
+        "numbers": base64.b64encode(numbers.tobytes()).decode(),
+    }
+    assert unpacked(zlib.compress(json.dumps(document).encode())) == written
+
+
+def test_an_earlier_version_can_read_a_document_without_the_reasons() -> None:
+    document = json.loads(zlib.decompress(packed(planned(6))))
+    assert (len(document["selected"]), document["skipped"]) == (4, [])

@@ -40,7 +40,7 @@ def pool(
     links: Connectivity = NO_LINKS,
     history: History = BEGINNING,
 ) -> Pool:
-    return Pool(tuple(chosen), links, history, policy or SelectionPolicy(min_clients=1, max_clients=len(chosen)))
+    return Pool.of(chosen, links, history, policy or SelectionPolicy(min_clients=1, max_clients=len(chosen)))
 
 
 def objective(

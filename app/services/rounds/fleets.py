@@ -58,8 +58,9 @@ class Fleet:
         """
         seen = list(self.seen or (client.candidate() for client in self.offered))
         about = self.sketches.keys() | losses.keys() | examples.keys()
+        sketched = bool(self.sketches)
         if not about:
-            return Candidates.of(seen, self.columns, self.ids)
+            return Candidates.of(seen, self.columns, self.ids, self.places, sketched=sketched)
         places = self.places or {one.client_id: place for place, one in enumerate(seen)}
         for client_id in (known := [name for name in about if name in places]):
             one = seen[place := places[client_id]]
@@ -70,10 +71,11 @@ class Fleet:
                 loss=losses.get(client_id),
             )
         if self.columns is None:
-            return Candidates.of(seen, ids=self.ids)
+            return Candidates.of(seen, ids=self.ids, places=self.places, sketched=sketched)
         sizes = self.columns.data_size.copy()
         sizes[[places[client_id] for client_id in known]] = [seen[places[client_id]].data_size for client_id in known]
-        return Candidates.of(seen, replace(self.columns, data_size=sizes), self.ids)
+        columns = replace(self.columns, data_size=sizes)
+        return Candidates.of(seen, columns, self.ids, self.places, sketched=sketched)
 
 
 def divided_fleet(  # noqa: PLR0917  (what a fleet is made of)

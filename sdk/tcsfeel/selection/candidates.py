@@ -1,6 +1,6 @@
 """Hold candidates together with their numbers as arrays, which are made only once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Self
 
@@ -9,20 +9,24 @@ from tcsfeel.selection.types import Candidate
 
 
 class Candidates(tuple[Candidate, ...]):  # noqa: SLOT001  (it needs a place for what is made only once)
-    """Some candidates. It is a tuple of them, which also knows their `ids` and `columns`."""
+    """Some candidates. It is a tuple of them, which also knows their `ids`, `columns` and more."""
 
     @classmethod
     def of(
-        cls, candidates: Iterable[Candidate], columns: Columns | None = None, ids: tuple[str, ...] | None = None
+        cls,
+        candidates: Iterable[Candidate],
+        columns: Columns | None = None,
+        ids: tuple[str, ...] | None = None,
+        places: Mapping[str, int] | None = None,
+        *,
+        sketched: bool = True,
     ) -> Self:
-        """Return the candidates. Their `columns` and `ids` are made when they are needed, unless they are given."""
+        """Return the candidates. What is not given is made when it is needed. If not `sketched`, none has a sketch."""
         if isinstance(candidates, cls) and columns is None:
             return candidates
         made = cls(candidates)
-        if columns is not None:
-            made.__dict__["columns"] = columns
-        if ids is not None:
-            made.__dict__["ids"] = ids
+        given = {"columns": columns, "ids": ids, "places": places, "sketches": None if sketched else {}}
+        made.__dict__.update((name, value) for name, value in given.items() if value is not None)
         return made
 
     @cached_property
@@ -34,3 +38,13 @@ class Candidates(tuple[Candidate, ...]):  # noqa: SLOT001  (it needs a place for
     def ids(self) -> tuple[str, ...]:
         """The ids of the candidates, in their order."""
         return tuple([one.client_id for one in self])
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The positions by id."""
+        return dict(zip(self.ids, range(len(self)), strict=True))
+
+    @cached_property
+    def sketches(self) -> Mapping[int, tuple[float, ...]]:
+        """The known sketches, by position."""
+        return {place: one.sketch for place, one in enumerate(self) if one.sketch is not None}

@@ -59,7 +59,7 @@ def believed(candidates: Sequence[Candidate], history: History, policy: Selectio
     doubts = {position: doubt for position in usual.dubious(columns) if (doubt := usual.doubt(given[position]))}
     if not doubts:
         return Believed(given)
-    debt = participation_debt([one.client_id for one in given], history)
+    debt = participation_debt(given.ids, history, given.places)
     return Believed(
         tuple(usual.believed(one) if position in doubts else one for position, one in enumerate(given)),
         doubts,

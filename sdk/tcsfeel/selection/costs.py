@@ -106,6 +106,6 @@ def fill(order: Sequence[int], members: Sequence[int], budget: Budget, size: int
     return budget.settle(filled)
 
 
-def lack_of_budget(cost: float, left: float) -> str:
-    """Say why a client is skipped whose cost is above what is left of the budget."""
-    return f"it would add {cost:.3g} s to a budget of which {max(left, 0.0):.3g} s is left"
+def lack_of_budget(left: float) -> str:
+    """Say why clients are skipped whose cost is above what is left of the budget, with a place for the cost."""
+    return f"it would add {{:.3g}} s to a budget of which {max(left, 0.0):.3g} s is left"

@@ -7,7 +7,7 @@ If the queues stay bounded, every client is selected again and again. Because of
 selected in many rounds in a row is not shut out for long. A new client starts at the mean of the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,17 @@ from tcsfeel.selection.types import History
 FLOOR = -1.0
 
 
-def participation_debt(client_ids: Sequence[str], history: History) -> npt.NDArray[np.float64]:
+def participation_debt(
+    client_ids: Sequence[str], history: History, places: Mapping[str, int] | None = None
+) -> npt.NDArray[np.float64]:
     """Return the queue of each of `client_ids` after all rounds of `history`. It begins at 0, and is at least `FLOOR`.
 
-    Clients that took part in the past and are not candidates now still count among the N.
+    Clients that took part in the past and are not candidates now still count among the N. `places` are the positions of
+    the ids.
     """
     if not history.joined:
-        return _debt_of_founders(client_ids, history.rounds)
+        places = dict(zip(client_ids, range(len(client_ids)), strict=True)) if places is None else places
+        return _debt_of_founders(places, history.rounds)
     everyone = dict.fromkeys((*client_ids, *sorted(frozenset().union(*history.rounds))))
     position = dict(zip(everyone, range(len(everyone)), strict=True))
     joined = np.zeros(len(everyone), np.int64)
@@ -46,22 +50,22 @@ def participation_debt(client_ids: Sequence[str], history: History) -> npt.NDArr
     return queue[: len(client_ids)]
 
 
-def _debt_of_founders(client_ids: Sequence[str], rounds: Sequence[frozenset[str]]) -> npt.NDArray[np.float64]:
+def _debt_of_founders(places: Mapping[str, int], rounds: Sequence[frozenset[str]]) -> npt.NDArray[np.float64]:
     """Return the same where nobody has joined later, without looking at each client in each round.
 
     All clients that were never selected have the same queue.
     """
     position = {client_id: index for index, client_id in enumerate(sorted(frozenset().union(*rounds)))}
-    count = max(len(client_ids) + len(set(position).difference(client_ids)), 1)
+    here = [client_id for client_id in position if client_id in places]
+    count = max(len(places) + len(position) - len(here), 1)
     queue, unselected = np.zeros(len(position)), 0.0
     for chosen in rounds:
         unselected += len(chosen) / count
         queue += len(chosen) / count
         queue[[position[client_id] for client_id in chosen]] -= 1
         np.maximum(queue, FLOOR, out=queue)
-    debt = np.full(len(client_ids), unselected)
-    places = [place for place, client_id in enumerate(client_ids) if client_id in position]
-    debt[places] = queue[[position[client_ids[place]] for place in places]]
+    debt = np.full(len(places), unselected)
+    debt[[places[client_id] for client_id in here]] = queue[[position[client_id] for client_id in here]]
     return debt
 
 

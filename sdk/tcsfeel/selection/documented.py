@@ -20,6 +20,7 @@ from tcsfeel.selection.pool import Pool
 from tcsfeel.selection.report import report
 from tcsfeel.selection.search import weighted_order
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy
+from tcsfeel.selection.unselected import Phrase
 
 DATA, NETWORK, COMPUTE, BONUS = 0.35, 0.30, 0.15, 0.10
 DRAWN = 0.2  # share of the places
@@ -37,7 +38,7 @@ def documented(
 
     It selects as many as `max_clients` and the budget allow. A client that does not fit in the budget is left out.
     """
-    pool = Pool(tuple(candidates), connectivity, history, policy)
+    pool = Pool.of(candidates, connectivity, history, policy)
     budget = Budget.of(pool)
     parts = shown_components(pool)
     quality = np.array([candidate.update_quality or 0.0 for candidate in candidates])
@@ -52,6 +53,10 @@ def documented(
     ranked = fill(np.argsort(-scores, kind="stable").tolist(), [], budget, slots - drawn)
     members = fill(weighted_order(scores, rng), ranked, budget, slots)
     last = min(float(scores[member]) for member in ranked)
+    text = (
+        f"score {{:.3f}}, the lowest that was high enough is {last:.3f};"
+        f" not drawn for the {drawn} slots that are drawn at random"
+    )
     return report(
         "documented",
         pool,
@@ -59,8 +64,5 @@ def documented(
         budget=budget,
         scores=scores,
         components=parts,
-        reason=lambda position: (
-            f"score {scores[position]:.3f}, the lowest that was high enough is {last:.3f};"
-            f" not drawn for the {drawn} slots that are drawn at random"
-        ),
+        reason=Phrase((text,), scores.astype(np.float32)),
     )

@@ -22,5 +22,5 @@ def evenness(client_ids: Collection[str], history: History, selected: Iterable[s
     """Return Jain's index of how often each client was selected in all rounds, with those that are `selected` now."""
     counts = Counter(client_id for chosen in history.rounds for client_id in chosen)
     counts.update(selected)
-    there = set(counts).intersection(client_ids)
-    return jain_index([counts[client_id] for client_id in sorted(there)], of=len(client_ids))
+    there = [count for client_id, count in sorted(counts.items()) if client_id in client_ids]
+    return jain_index(there, of=len(client_ids))

@@ -23,6 +23,7 @@ from tcsfeel.selection.parameters import Parameter, tunable
 from tcsfeel.selection.pool import Pool
 from tcsfeel.selection.report import report
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy
+from tcsfeel.selection.unselected import Phrase
 
 Floats = npt.NDArray[np.float64]
 
@@ -94,7 +95,7 @@ def fedcs(
 
     The score of a client is minus the estimated seconds from the begin of the round to the end of its upload.
     """
-    pool = Pool(tuple(candidates), connectivity, history, policy)
+    pool = Pool.of(candidates, connectivity, history, policy)
     budget = Budget.of(pool)
     times = Times.of(pool)
     order = rng.permutation(len(candidates))
@@ -103,6 +104,7 @@ def fedcs(
     members = scheduled(pool, times, budget, order, drawn)
     schedules = list(accumulate(members, times.extended, initial=Schedule()))[1:]
     seconds = times.with_each(schedules[-1])
+    limit = f"the deadline is {policy.parameters['deadline_seconds']:.6g} s"
     scores = np.zeros(len(candidates))
     scores[members] = [-schedule.seconds for schedule in schedules]
     return report(
@@ -112,11 +114,13 @@ def fedcs(
         budget=budget,
         scores=scores,
         components=shown_components(pool),
-        reason=lambda position: (
-            f"with it the round would last {seconds[position]:.3g} s instead of {schedules[-1].seconds:.3g} s,"
-            f" the deadline is {policy.parameters['deadline_seconds']:.6g} s"
-            if drawn[position]
-            else f"not among the {count} candidates that were drawn"
+        reason=Phrase.of(
+            (
+                f"not among the {count} candidates that were drawn",
+                f"with it the round would last {{:.3g}} s instead of {schedules[-1].seconds:.3g} s, {limit}",
+            ),
+            seconds,
+            drawn,
         ),
     )
 

@@ -11,7 +11,7 @@ round if it has had more than its share of the places:
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from tcsfeel.selection.types import History, SelectionPolicy
 
@@ -19,22 +19,24 @@ FAIR = 4  # with fewer, clients that only had luck would wait too; with more, on
 ROUNDING = 1e-9
 
 
-def too_frequent(client_ids: Iterable[str], history: History, policy: SelectionPolicy) -> dict[str, str]:
+def too_frequent(client_ids: Sequence[str], history: History, policy: SelectionPolicy) -> dict[str, str]:
     """Return which of the candidates were selected too often to be selected again now, each with the reason."""
-    ids = list(client_ids)
     if policy.largest_multiple is None:
         return {}
     limit = math.floor(FAIR * policy.largest_multiple + ROUNDING)
     places, counts, rounds = policy.min_clients, Counter[str](), 0
     for selected in reversed(history.rounds):
         places += len(selected)
-        if places > FAIR * len(ids):
+        if places > FAIR * len(client_ids):
             break
         counts.update(selected)
         rounds += 1
+    often = {client_id for client_id, count in counts.items() if count >= limit}
+    if not often:
+        return {}
     return {
         client_id: f"it was selected in {counts[client_id]} of the last {rounds} rounds, "
         f"and its share of the places allows no more than {limit}"
-        for client_id in ids
-        if counts[client_id] >= limit
+        for client_id in client_ids
+        if client_id in often
     }

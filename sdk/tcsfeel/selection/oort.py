@@ -31,6 +31,7 @@ from tcsfeel.selection.pool import Pool
 from tcsfeel.selection.report import report
 from tcsfeel.selection.search import weighted_order
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy
+from tcsfeel.selection.unselected import Phrase
 
 Floats = npt.NDArray[np.float64]
 
@@ -103,7 +104,7 @@ def oort(
 
     The score of a client is its utility. Clients that were never tried have none, and come last.
     """
-    pool = Pool(tuple(candidates), connectivity, history, policy)
+    pool = Pool.of(candidates, connectivity, history, policy)
     budget = Budget.of(pool)
     utilities = Utilities(pool)
     slots = min(policy.max_clients, len(candidates))
@@ -116,16 +117,7 @@ def oort(
     members = fill([*unknown, *best], exploited, budget, slots)
     cut_off = utilities.total[admitted].min(initial=np.inf)
 
-    def reason(position: int) -> str:
-        if not utilities.tried[position]:
-            return f"it was not tried before, and was not drawn for the {explored} of {slots} places that explore"
-        if not len(admitted):
-            return f"all {slots} places explore clients that were not tried before"
-        utility = float(utilities.total[position])
-        if utility < cut_off:
-            return f"its utility is {utility:.3g}, and the lowest that could be drawn was {cut_off:.3g}"
-        return f"its utility of {utility:.3g} was high enough, but other clients were drawn"
-
+    tried = 1 if not len(admitted) else np.where(utilities.total < cut_off, 2, 3)
     parts = {"utility": utilities.statistical, "staleness": utilities.staleness, "speed": utilities.speed}
     return report(
         "oort",
@@ -134,7 +126,16 @@ def oort(
         budget=budget,
         scores=utilities.total,
         components=shown_components(pool) | parts,
-        reason=reason,
+        reason=Phrase.of(
+            (
+                f"it was not tried before, and was not drawn for the {explored} of {slots} places that explore",
+                f"all {slots} places explore clients that were not tried before",
+                f"its utility is {{:.3g}}, and the lowest that could be drawn was {cut_off:.3g}",
+                "its utility of {:.3g} was high enough, but other clients were drawn",
+            ),
+            utilities.total,
+            np.where(utilities.tried, tried, 0),
+        ),
     )
 
 

@@ -8,6 +8,7 @@ numbers of samples are divided by that of the largest client.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -51,10 +52,18 @@ class Pool:
     history: History
     policy: SelectionPolicy
 
+    @classmethod
+    def of(cls, candidates: Iterable[Candidate], *rest: Any) -> Self:
+        return cls(Candidates.of(candidates), *rest)
+
+    @cached_property
+    def table(self) -> Candidates:
+        return Candidates.of(self.candidates)
+
     @cached_property
     def columns(self) -> Columns:
         """Return the numbers of the candidates as arrays."""
-        return self._all.columns
+        return self.table.columns
 
     @cached_property
     def costs(self) -> Floats:
@@ -89,7 +98,7 @@ class Pool:
 
         The shape is (N, C), or (N, C + `SIZE`) if there are sketches.
         """
-        return skew_of(self.labels, [candidate.sketch for candidate in self.candidates], self.samples)
+        return skew_of(self.labels, self.table.sketches, self.samples)
 
     @cached_property
     def links(self) -> Links:
@@ -104,7 +113,7 @@ class Pool:
     @cached_property
     def debt(self) -> Floats:
         """Return the participation debt Q of each candidate (N,)."""
-        return participation_debt(self.ids(), self.history)
+        return participation_debt(self.ids(), self.history, self.table.places)
 
     @cached_property
     def urgency(self) -> Floats:
@@ -114,18 +123,15 @@ class Pool:
         has Q + `EXPLORING`·Q². So something is known about every client after N/K rounds or a few more, even if its
         link is expensive.
         """
-        known = self.labels.reported | np.array([candidate.sketch is not None for candidate in self.candidates])
+        known = self.labels.reported.copy()
+        known[list(self.table.sketches)] = True
         exploring = ~known & (self.debt > 0) & known.any()
         return self.debt + np.where(exploring, EXPLORING * self.debt**2, 0.0)
 
     def ids(self, members: Iterable[int] | None = None) -> tuple[str, ...]:
         """Return the ids of some candidates, or of all."""
-        every = self._all.ids
+        every = self.table.ids
         return every if members is None else tuple([every[member] for member in members])
-
-    @cached_property
-    def _all(self) -> Candidates:
-        return Candidates.of(self.candidates)
 
 
 def train_seconds(columns: Columns, policy: SelectionPolicy) -> Floats:

@@ -19,6 +19,7 @@ from tcsfeel.selection.pool import Pool
 from tcsfeel.selection.report import report
 from tcsfeel.selection.search import weighted_order
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy
+from tcsfeel.selection.unselected import Phrase
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,7 +45,7 @@ def power_of_choice(
     The score of a client is its loss. A client that has not reported a loss yet has the highest score. If none of the
     drawn candidates fits in the rest of the budget, the places go to others in the order of the draw.
     """
-    pool = Pool(tuple(candidates), connectivity, history, policy)
+    pool = Pool.of(candidates, connectivity, history, policy)
     budget = Budget.of(pool)
     slots = min(policy.max_clients, len(candidates))
     order = weighted_order(pool.samples, rng)
@@ -54,16 +55,10 @@ def power_of_choice(
     members = fill(ranked, [], budget, slots)
     known = losses[np.isfinite(losses)]
     scores = np.minimum(losses, known.max(initial=0.0))
-    among, lowest = frozenset(drawn), min(float(losses[member]) for member in members)
-
-    def reason(position: int) -> str:
-        if position not in among:
-            return f"not among the {len(drawn)} candidates that were drawn"
-        if losses[position] == np.inf:
-            return f"it has no loss yet, like the {len(members)} chosen, who were drawn before it"
-        least = "have not reported a loss yet" if lowest == np.inf else f"reported at least {lowest:.4g}"
-        return f"its last loss is {losses[position]:.4g}, the {len(members)} chosen {least}"
-
+    lowest = min(float(losses[member]) for member in members)
+    least = "have not reported a loss yet" if lowest == np.inf else f"reported at least {lowest:.4g}"
+    which = np.zeros(len(losses), np.intp)
+    which[drawn] = 1 + np.isinf(losses[drawn])
     return report(
         "power-of-choice",
         pool,
@@ -71,7 +66,15 @@ def power_of_choice(
         budget=budget,
         scores=scores,
         components=shown_components(pool) | {"loss": scores},
-        reason=reason,
+        reason=Phrase.of(
+            (
+                f"not among the {len(drawn)} candidates that were drawn",
+                f"its last loss is {{:.4g}}, the {len(members)} chosen {least}",
+                f"it has no loss yet, like the {len(members)} chosen, who were drawn before it",
+            ),
+            losses,
+            which,
+        ),
     )
 
 

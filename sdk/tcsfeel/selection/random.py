@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from tcsfeel.network.connectivity import Connectivity
-from tcsfeel.selection.candidates import Candidates
 from tcsfeel.selection.components import shown_components
 from tcsfeel.selection.costs import Budget, fill
 from tcsfeel.selection.pool import Pool
@@ -26,7 +25,7 @@ def random(
     It selects as many as `max_clients` and the budget allow. The score of a client is its random number in 0..1. A
     client that does not fit in the budget is left out, so with a tight budget clients with cheap links are more likely.
     """
-    pool = Pool(Candidates.of(candidates), connectivity, history, policy)
+    pool = Pool.of(candidates, connectivity, history, policy)
     budget = Budget.of(pool)
     draws = rng.random(len(candidates))
     members = fill(np.argsort(-draws).tolist(), [], budget, policy.max_clients)
@@ -39,7 +38,7 @@ def random(
         scores=draws,
         components=shown_components(pool),
         reason=Phrase(
-            f"it drew {{:.3f}}, and the lowest of the {len(members)} chosen drew {last:.3f}",
-            draws.round(3).astype(np.float32),
+            (f"it drew {{:.3f}}, and the lowest of the {len(members)} chosen drew {last:.3f}",),
+            draws.round(3).astype(np.float16),  # which keeps three digits of numbers below 1
         ),
     )

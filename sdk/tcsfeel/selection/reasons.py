@@ -5,7 +5,7 @@ where the client came closest to being selected. The reason is the term of F tha
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tcsfeel.selection.costs import Budget, lack_of_budget
 from tcsfeel.selection.objective import Objective, Terms
 from tcsfeel.selection.search import GAIN
+from tcsfeel.selection.unselected import Phrase
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,44 +36,27 @@ class _Swap:
     slowest: Floats
 
 
-def reasons(objective: Objective, budget: Budget, members: Sequence[int]) -> Callable[[int], str]:
-    """Return a function that gives the reason why the candidate at a position is not among `members`."""
-    pool, spent = objective.pool, budget.spent(members)
-    sums = objective.sums(members)
-    skew, slowest = float(objective.terms(sums).balance), float(sums.slowest)
+def reasons(objective: Objective, budget: Budget, members: Sequence[int]) -> Phrase:
+    """Return the reason why each candidate is not among `members`."""
+    pool, sums = objective.pool, objective.sums(members)
+    skew, slowest, spent = float(objective.terms(sums).balance), float(sums.slowest), budget.spent(members)
     swap = _best_swap(objective, budget, members)
-    total, term = swap.loss.sum(axis=0), swap.loss.argmax(axis=0)
-
-    def reason(position: int) -> str:
-        other = members[swap.place[position]]
-        name = pool.candidates[other].client_id
-        if total[position] == math.inf:
-            return lack_of_budget(float(budget.costs[position]), budget.limit - spent)
-        if total[position] <= GAIN:
-            return f"as good as {name}, but {len(members)} clients are enough"
-        match term[position]:
-            case 0:
-                return (
-                    f"its labels are already covered: in place of {name} the set's label skew would be"
-                    f" {swap.skew[position]:.3g} instead of {skew:.3g} (1: a random set)"
-                )
-            case 1:
-                return (
-                    f"its link is expensive: {pool.costs[position]:.3g} s of link time a round,"
-                    f" against {pool.costs[other]:.3g} s for {name}"
-                )
-            case 2:
-                return (
-                    f"it is slow: in place of {name} the round would take {swap.slowest[position]:.3g} s"
-                    f" instead of {slowest:.3g} s"
-                )
-            case _:
-                return (
-                    f"it is less overdue: its participation debt is {pool.debt[position]:z.2f},"
-                    f" that of {name} {pool.debt[other]:z.2f}"
-                )
-
-    return reason
+    total, kind = swap.loss.sum(axis=0), swap.loss.argmax(axis=0)  # 0..3: the term that gets worst
+    kind[total <= GAIN], kind[np.isinf(total)] = 4, 5
+    numbers = np.stack([swap.skew, pool.costs, swap.slowest, pool.debt, budget.costs, budget.costs])
+    of_set, instead = "the set's label skew", f"instead of {skew:.3g} (1: a random set)"
+    texts = []
+    for other in members:
+        name = Phrase.quoted(pool.candidates[other].client_id)
+        texts += [
+            f"its labels are already covered: in place of {name} {of_set} would be {{:.3g}} {instead}",
+            f"its link is expensive: {{:.3g}} s of link time a round, against {pool.costs[other]:.3g} s for {name}",
+            f"it is slow: in place of {name} the round would take {{:.3g}} s instead of {slowest:.3g} s",
+            f"it is less overdue: its participation debt is {{:z.2f}}, that of {name} {pool.debt[other]:z.2f}",
+            f"as good as {name}, but {len(members)} clients are enough",
+            lack_of_budget(budget.limit - spent),
+        ]
+    return Phrase.of(texts, numbers[kind, np.arange(len(kind))], len(numbers) * swap.place + kind)
 
 
 def _best_swap(objective: Objective, budget: Budget, members: Sequence[int]) -> _Swap:

@@ -138,13 +138,13 @@ def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
 
 
 def _completed(
-    selection: Selection, left_out: Mapping[str, str], candidates: Sequence[Candidate], history: History
+    selection: Selection, left_out: Mapping[str, str], candidates: Candidates, history: History
 ) -> Selection:
     """Add the candidates that a strategy was not offered, with the reasons, to what it selected."""
     return replace(
         selection,
         skipped=joined(selection.skipped, [Skipped(*one) for one in left_out.items()]),
-        fairness=evenness([one.client_id for one in candidates], history, selection.client_ids),
+        fairness=evenness(candidates.places, history, selection.client_ids),
     )
 
 

@@ -10,7 +10,7 @@ from tcsfeel.selection.costs import Budget, lack_of_budget
 from tcsfeel.selection.fairness import evenness
 from tcsfeel.selection.links import SERVER
 from tcsfeel.selection.pool import Pool
-from tcsfeel.selection.types import Chosen, Plan, Selection, Skipped
+from tcsfeel.selection.types import Chosen, Plan, Selection
 from tcsfeel.selection.unselected import Phrase, Unselected
 
 Floats = npt.NDArray[np.float64]
@@ -36,30 +36,23 @@ def report(
         budget: the budget, which the set does not exceed.
         scores: (N,) the scores of the candidates, which order the selected ones; higher is better.
         components: the parts of the scores.
-        reason: returns why a candidate was skipped although it fits in the budget. A `Phrase` is written when it is
-            read.
+        reason: why each candidate was skipped although it fits in the budget, or a function that says it.
     """
     order = sorted(members, key=lambda member: (-scores[member], member))
     tree = pool.links.tree(order)
     ids = pool.ids(order)
     left = budget.limit - budget.spent(members)
-    full = len(members) >= pool.policy.max_clients
-
-    def why(position: int) -> str:
-        cost = float(budget.costs[position])
-        if cost > budget.limit or (cost > left and not full):
-            return lack_of_budget(cost, left)
-        return reason(position)
-
-    unselected = np.ones(len(pool.candidates), np.bool_)
-    unselected[order] = False
-    others = np.flatnonzero(unselected).tolist()
-    affordable = budget.limit == math.inf or bool(budget.costs.max() <= (budget.limit if full else left))
-    skipped: Sequence[Skipped]
-    if isinstance(reason, Phrase) and affordable:
-        skipped = Unselected(pool.ids(others), Phrase(reason.text, reason.numbers[unselected]))
-    else:
-        skipped = tuple(Skipped(pool.candidates[position].client_id, why(position)) for position in others)
+    if not isinstance(reason, Phrase):
+        places = range(len(scores))
+        texts = ["" if place in members else Phrase.quoted(reason(place)) for place in places]
+        reason = Phrase(tuple(texts), np.zeros(len(texts), np.float32), np.array(places))
+    dear = budget.costs > (budget.limit if len(members) >= pool.policy.max_clients else left)
+    if dear.any():
+        reason = Phrase.of(
+            (*reason.texts, lack_of_budget(left)),
+            np.where(dear, budget.costs, reason.numbers),
+            np.where(dear, len(reason.texts), 0 if reason.which is None else reason.which),
+        )
     return Selection(
         strategy=strategy,
         selected=tuple(
@@ -71,10 +64,10 @@ def report(
             )
             for member, cost in zip(order, tree.costs, strict=True)
         ),
-        skipped=skipped,
+        skipped=Unselected(pool.ids(), reason, tuple(sorted(order))),
         total_cost=math.fsum(tree.costs),
         label_divergence=pool.labels.pooled_divergence(members, pool.reliability * pool.samples),
-        fairness=evenness(pool.ids(), pool.history, ids),
+        fairness=evenness(pool.table.places, pool.history, ids),
         expected_seconds=float(pool.seconds[list(members)].max()),
         plan=Plan(
             pool.policy.topology,

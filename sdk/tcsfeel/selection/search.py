@@ -99,7 +99,8 @@ def weighted_order(weights: Floats, rng: np.random.Generator) -> list[int]:
     sampling with a reservoir", 2006.
     """
     clocks = rng.exponential(size=len(weights)) / np.maximum(weights, LEAST_WEIGHT)
-    return [int(position) for position in np.argsort(clocks)]
+    order: list[int] = np.argsort(clocks).tolist()
+    return order
 
 
 def _few(objective: Objective, size: int) -> bool:

@@ -4,13 +4,13 @@ What counts is the labels that a client reports, also with noise. For a client t
 sketch of its updates, if there is one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from tcsfeel.selection.candidates import Candidates
 from tcsfeel.selection.claims import believed
-from tcsfeel.selection.columns import Columns
 from tcsfeel.selection.labels import Labels, read_labels
 from tcsfeel.selection.sketches import skew_of_sketches
 from tcsfeel.selection.types import Candidate, History, SelectionPolicy
@@ -25,28 +25,28 @@ def sample_shares(sizes: Floats) -> Floats:
     return np.asarray(np.maximum(sizes / sizes.max(), MIN_SAMPLES))
 
 
-def skew_of(labels: Labels, sketches: Sequence[tuple[float, ...] | None], samples: Floats) -> Floats:
+def skew_of(labels: Labels, sketches: Mapping[int, tuple[float, ...]], samples: Floats) -> Floats:
     """Return the differences (N, C), or (N, C + `SIZE`) if there are sketches.
 
     Sketches are scaled to be as uneven on average as the labels that are reported.
 
     Args:
         labels: the distributions of N clients.
-        sketches: of each client.
+        sketches: those that are known, by position.
         samples: (N,) the numbers of samples, above 0.
     """
-    of_labels = labels.skew if labels.reported.any() else np.zeros((len(sketches), 0))
-    if all(sketch is None for sketch in sketches):
+    of_labels = labels.skew if labels.reported.any() else np.zeros((len(samples), 0))
+    if not sketches:
         return of_labels
     of_reporting = of_labels[labels.reported]
     mean_square = float((of_reporting * of_reporting).sum(axis=1).mean()) if len(of_reporting) else 0.0
-    unreported = [None if reported else sketch for sketch, reported in zip(sketches, labels.reported, strict=True)]
+    unreported = [None if known else sketches.get(place) for place, known in enumerate(labels.reported)]
     return np.hstack([of_labels, skew_of_sketches(unreported, samples, mean_square or None)])
 
 
 def believable_skew(candidates: Sequence[Candidate]) -> Floats:
     """Return the differences (N, C), where a claim of far more samples than is usual does not count (`claims`)."""
-    taken = believed(candidates, History(), SelectionPolicy()).candidates
-    samples = sample_shares(Columns.of(taken).data_size)
+    taken = Candidates.of(believed(candidates, History(), SelectionPolicy()).candidates)
+    samples = sample_shares(taken.columns.data_size)
     labels = read_labels([one.data_distribution for one in taken], samples)
-    return skew_of(labels, [one.sketch for one in taken], samples)
+    return skew_of(labels, taken.sketches, samples)

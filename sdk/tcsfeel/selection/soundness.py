@@ -5,15 +5,12 @@ among the candidates, and not that the numbers are finite.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
-import numpy as np
-
 from tcsfeel.selection.types import Chosen, Plan, Selection, SelectionPolicy, Skipped
-from tcsfeel.selection.unselected import Phrase, Unselected
 from tcsfeel.text import plain
 from tcsfeel.transfers import Topology
 
@@ -39,7 +36,8 @@ def sound(given: object, offered: Collection[str], policy: SelectionPolicy) -> S
     ids = _known([chosen.client_id for chosen in selected], known)
     if not policy.min_clients <= len(ids) <= policy.max_clients:
         raise Unsound(f"it selected {len(ids)} clients, not {policy.min_clients} to {policy.max_clients}")
-    skipped = _all_skipped(given.skipped, known - ids)
+    skipped = tuple(_skipped(one) for one in _members(given.skipped, Skipped))
+    _known([one.client_id for one in skipped], known - ids)
     return replace(
         given,
         strategy=plain(str(given.strategy)),
@@ -70,31 +68,6 @@ def _chosen(chosen: Chosen) -> Chosen:
         {plain(str(key)): _number(f"a component {name}", value) for key, value in chosen.components.items()},
         _number(f"the marginal cost {name}", chosen.marginal_cost),
     )
-
-
-def _all_skipped(given: Sequence[Skipped], offered: AbstractSet[str]) -> Sequence[Skipped]:
-    """Check clients that were not selected. Those of an `Unselected` are looked at together."""
-    listed = given.others if isinstance(given, Unselected) else given
-    others = tuple(_skipped(skipped) for skipped in _members(listed, Skipped))
-    ids = [one.client_id for one in others]
-    if not isinstance(given, Unselected):
-        _known(ids, offered)
-        return others
-    _known([*given.client_ids, *ids], offered)
-    return replace(given, phrase=_phrase(given.phrase, len(given.client_ids)), others=others)
-
-
-def _phrase(phrase: Phrase, count: int) -> Phrase:
-    """Check that a phrase can be stored, and written for each of `count` clients."""
-    if len(phrase.numbers) != count:
-        raise Unsound(f"it returned {len(phrase.numbers)} numbers for {count} clients")
-    checked = Phrase(plain(str(phrase.text)), np.asarray(phrase.numbers, np.float32))
-    try:
-        for position in range(min(count, 1)):
-            checked(position)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise Unsound(f"its phrase {checked.text!r} cannot be written with a number: {error}") from error
-    return checked
 
 
 def _skipped(skipped: Skipped) -> Skipped:

@@ -48,7 +48,7 @@ def tcs_feel(
     The components are those of the documented score, and each client's shares of the terms of F: `balance`,
     `communication` and `time` (lower is better), and `debt` (higher is better).
     """
-    pool = Pool(tuple(candidates), connectivity, history, policy)
+    pool = Pool.of(candidates, connectivity, history, policy)
     budget = Budget.of(pool)
     objective = Objective(pool)
     members = choose(objective, budget, rng)

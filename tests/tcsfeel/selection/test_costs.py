@@ -82,8 +82,8 @@ def test_room_is_for_whom_the_cheapest_completion_fits(
 
 
 def test_nothing_is_left_of_a_budget_that_rounding_has_overdrawn() -> None:
-    assert lack_of_budget(1.25, 0.5) == "it would add 1.25 s to a budget of which 0.5 s is left"
-    assert "which 0 s is left" in lack_of_budget(5.0, -1e-17)
+    assert lack_of_budget(0.5).format(1.25) == "it would add 1.25 s to a budget of which 0.5 s is left"
+    assert "which 0 s is left" in lack_of_budget(-1e-17)
 
 
 def test_filling_in_order_passes_over_what_does_not_fit() -> None:

@@ -1,5 +1,7 @@
 """From a choice to what is shown of it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -7,10 +9,12 @@ from tcsfeel.network.connectivity import Connectivity, Edge
 from tcsfeel.selection.costs import Budget
 from tcsfeel.selection.report import report
 from tcsfeel.selection.types import Candidate, Chosen, History, Plan, Selection, SelectionPolicy
+from tcsfeel.selection.unselected import Phrase
 from tests.tcsfeel.worlds import NO_LINKS, candidates, pool
 
 # rounds of 2, 4, 6, 8 and 20 s
 CLIENTS = candidates(5, server_cost=[1.0, 2.0, 3.0, 4.0, 10.0])
+REASON = Phrase(("because of {:.0f}",), np.arange(5, dtype=np.float32))
 
 
 def told(
@@ -21,6 +25,7 @@ def told(
     scores: list[float] | None = None,
     links: Connectivity = NO_LINKS,
     history: History | None = None,
+    reason: Phrase | Callable[[int], str] = REASON,
 ) -> Selection:
     made = pool(clients, policy, links, history or History())
     shown = np.arange(len(clients), dtype=float)
@@ -31,7 +36,7 @@ def told(
         budget=Budget.of(made),
         scores=np.array(scores or [0.0] * len(clients)),
         components={"number": shown, "half": shown / 2},
-        reason=lambda position: f"because of {position}",
+        reason=reason,
     )
 
 
@@ -67,6 +72,12 @@ def test_who_does_not_fit_the_budget_is_told_so_and_others_the_strategys_reason(
     }
     assert reasons([0, 1], 2, 20.0)["e"] == "because of 4", "a budget of its own cost"
     assert reasons([0, 1], 2, None)["e"] == "because of 4"
+
+
+def test_a_strategy_may_say_why_by_a_function() -> None:
+    policy = SelectionPolicy(min_clients=1, max_clients=3, budget_constraint=12.0)
+    skipped = told([0, 1], policy, reason=lambda position: "{" * position).skipped
+    assert [one.reason for one in skipped][:2] == ["{{", "it would add 8 s to a budget of which 6 s is left"]
 
 
 def test_the_set_takes_as_long_as_its_slowest_member() -> None:

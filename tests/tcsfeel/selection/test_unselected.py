@@ -9,11 +9,12 @@ from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import History, Selection, SelectionPolicy, select
 from tcsfeel.selection.soundness import Unsound, sound
 from tcsfeel.selection.types import Skipped
-from tcsfeel.selection.unselected import Phrase, Unselected, joined
+from tcsfeel.selection.unselected import LARGEST, Phrase, Unselected, joined
 from tests.tcsfeel.worlds import candidates
 
 POLICY = SelectionPolicy(min_clients=2, max_clients=2)
-SKIPPED = Unselected(("y", "x"), Phrase("it drew {:.3f}", np.array([0.25, 0.5], np.float32)))
+NUMBERS = np.array([0.25, 0.75, 0.5], np.float32)
+SKIPPED = Unselected(("y", "chosen", "x"), Phrase(("it drew {:.3f}",), NUMBERS), (1,))
 WRITTEN = [Skipped("y", "it drew 0.250"), Skipped("x", "it drew 0.500")]
 
 
@@ -58,21 +59,32 @@ def test_a_client_that_costs_too_much_says_so() -> None:
     assert any("to a budget of which" in reason for reason in reasons)
 
 
+def test_each_client_has_one_of_several_reasons_which_may_quote_braces() -> None:
+    texts = ("nobody says this", f"{Phrase.quoted('{a}')} took {{:.2f}} s", "too late")
+    phrase = Phrase.of(texts, [1.5, 2.0, 1e300], [1, 2, 1])
+    assert [phrase(position) for position in (0, 1)] == ["{a} took 1.50 s", "too late"]
+    assert phrase(2) == f"{{a}} took {LARGEST:.2f} s", "numbers of single precision"
+    assert phrase.texts == texts[1:]
+
+
+def test_a_draw_keeps_its_three_digits() -> None:
+    draws = np.arange(1001) / 1000
+    phrase = Phrase(("{:.3f}",), draws.astype(np.float16))
+    assert [phrase(position) for position in range(1001)] == [f"{draw:.3f}" for draw in draws]
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        (replace(SKIPPED, client_ids=("y", "y")), "it named client 'y'"),
-        (replace(SKIPPED, client_ids=("y", "nobody")), "it named client 'nobody'"),
+        (replace(SKIPPED, client_ids=("y", "c", "y")), "it named client 'y'"),
+        (replace(SKIPPED, client_ids=("y", "c", "nobody")), "it named client 'nobody'"),
         (replace(SKIPPED, others=(Skipped("x", "twice"),)), "it named client 'x'"),
-        (replace(SKIPPED, client_ids=("y",)), "it returned 2 numbers for 1 clients"),
-        (replace(SKIPPED, phrase=replace(SKIPPED.phrase, text="{name} drew {}")), "cannot be written with a number"),
-        (replace(SKIPPED, phrase=replace(SKIPPED.phrase, text="it drew {")), "cannot be written with a number"),
-        (replace(SKIPPED, phrase=replace(SKIPPED.phrase, text="{} and {}")), "cannot be written with a number"),
+        (replace(SKIPPED, chosen=()), "it named client 'chosen'"),
     ],
 )
 def test_clients_of_a_phrase_are_checked(wrong: Unselected, why: str) -> None:
     selection = drawn()
     offered = [*selection.client_ids, "x", "y"]
-    assert sound(replace(selection, skipped=SKIPPED), offered, POLICY).skipped == WRITTEN
+    assert sound(replace(selection, skipped=SKIPPED), offered, POLICY).skipped == tuple(WRITTEN)
     with pytest.raises(Unsound, match=why):
         sound(replace(selection, skipped=wrong), offered, POLICY)
