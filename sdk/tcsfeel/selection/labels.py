@@ -14,17 +14,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import chain
+from operator import is_
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-from tcsfeel.selection.distributions import ByLabel, Packer
+from tcsfeel.selection.distributions import ByLabel, ByPosition, Packer
 from tcsfeel.selection.types import DataDistribution
 
 Floats = npt.NDArray[np.float64]
 
 FEW_LABELS = 1024
+MOST_KEPT = 1 << 20  # shares, which are 8 MiB
 ROUNDING = 1e-12  # a smaller difference from the global share counts as none
 
 
@@ -77,19 +79,37 @@ def read_labels(distributions: Sequence[DataDistribution | None], samples: Float
         distributions: those of N clients, each with numbers of at least 0 that are not all 0, or None.
         samples: (N,) the number of samples of each client, above 0.
     """
-    if set(map(type, distributions)) <= {type(None)}:
+    kinds = set(map(type, distributions))
+    if kinds <= {type(None)}:
         nothing = np.zeros(len(distributions), np.bool_)
         return Labels(np.ones((len(distributions), 1)), np.ones(1), nothing)
-    shares, reported = _table(distributions)
+    shares, reported = _shares(distributions, frozen=kinds <= {type(None), ByPosition, ByLabel})
     if not reported.any():
         return Labels(np.ones((len(shares), 1)), np.ones(1), reported)
-    # The counts are divided by the largest one first, because a sum of huge counts could overflow.
-    shares[reported] /= shares[reported].max(axis=1, keepdims=True)
-    shares[reported] /= shares[reported].sum(axis=1, keepdims=True)
     overall = samples[reported] @ shares[reported]
     overall /= overall.sum()
-    shares[~reported] = overall
-    return Labels(shares, overall, reported)
+    return Labels(np.where(reported[:, np.newaxis], shares, overall), overall, reported)
+
+
+def _shares(distributions: Sequence[DataDistribution | None], frozen: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the shares (N, C), 0 where nothing was reported, and whether anything was (N,).
+
+    Round after round asks for the same ones. So the last ones are kept, if nobody changes them (`frozen`).
+    """
+    for known, found in _LAST if frozen else ():
+        if len(known) == len(distributions) and all(map(is_, known, distributions)):
+            return found
+    shares, reported = _table(distributions)
+    # The counts are divided by the largest one first, because a sum of huge counts could overflow.
+    if reported.any():
+        shares[reported] /= shares[reported].max(axis=1, keepdims=True)
+        shares[reported] /= shares[reported].sum(axis=1, keepdims=True)
+    if frozen and shares.size <= MOST_KEPT:
+        _LAST[:] = [(distributions, (shares, reported))]
+    return shares, reported
+
+
+_LAST: list[tuple[Sequence[DataDistribution | None], tuple[Floats, npt.NDArray[np.bool_]]]] = []
 
 
 def kl_divergence(shares: Floats, reference: Floats) -> Floats:

@@ -71,11 +71,11 @@ def _best_swap(objective: Objective, budget: Budget, members: Sequence[int]) -> 
         loss = _losses(objective, terms) - before[:, np.newaxis]
         total = np.where(budget.room(rest), loss.sum(axis=0), math.inf)
         closer = total < least
-        least[closer] = total[closer]
+        np.copyto(least, total, where=closer)
         best.place[closer] = place
-        best.loss[:, closer] = loss[:, closer]
-        best.skew[closer] = terms.balance[closer]
-        best.slowest[closer] = sums.slowest[closer]
+        np.copyto(best.loss, loss, where=closer)
+        np.copyto(best.skew, terms.balance, where=closer)
+        np.copyto(best.slowest, sums.slowest, where=closer)
     return best
 
 

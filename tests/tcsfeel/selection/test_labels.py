@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from tcsfeel.selection.distributions import Packer
 from tcsfeel.selection.labels import FEW_LABELS, kl_divergence, read_labels
 from tcsfeel.selection.types import DataDistribution
 
@@ -159,3 +160,26 @@ def test_a_client_with_many_labels_of_its_own_costs_no_columns_for_all(form: str
     labels = read_labels([*[[1.0, 1.0]] * 999, strange], np.ones(1000))
     assert labels.shares.shape == (1000, 3)  # 0, 1, and all others
     assert labels.shares[-1].tolist() == pytest.approx([1e-5, 1e-5, 1 - 2e-5])
+
+
+def test_what_is_kept_of_the_last_clients_is_not_taken_for_that_of_others() -> None:
+    packer = Packer()
+    one, other, third = map(packer.packed, ([3, 1], [0, 4], [1, 1]))
+    even, uneven = np.ones(2), np.array([1.0, 0.5])
+    assert read_labels([one, other], even).overall.tolist() == [0.375, 0.625]
+    assert read_labels([one, other], uneven).overall.tolist() == [0.5, 0.5], "(0.75, 0.25 + 0.5) / 1.5"
+    assert read_labels([one, None], even).shares.tolist() == [[0.75, 0.25]] * 2
+    assert read_labels([one, third], even).shares.tolist() == [[0.75, 0.25], [0.5, 0.5]]
+    assert read_labels([third, one], even).shares.tolist() == [[0.5, 0.5], [0.75, 0.25]]
+    assert read_labels([one], even[:1]).shares.tolist() == [[0.75, 0.25]]
+
+
+def test_a_list_that_was_changed_in_place_is_read_again() -> None:
+    given = [3.0, 1.0]
+    before = read_labels([given], np.ones(1)).overall.tolist()
+    given[0] = 1.0
+    assert (before, read_labels([given], np.ones(1)).overall.tolist()) == ([0.75, 0.25], [0.5, 0.5])
+
+
+def test_clients_that_report_nothing_but_an_empty_list_report_nothing() -> None:
+    assert not read_labels([Packer().packed([])], np.ones(1)).reported.any()
