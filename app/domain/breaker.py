@@ -2,6 +2,7 @@
 
 closed --(failures in a row, or a failure or slow rate over the last calls)--> open
 open --(its time is over, a caller asks)--> half-open, which admits exactly one probe
+open --(for the first time, for a client that was out of reach and has come back)--> its time is over
 half-open --(the probe succeeds)--> closed; --(it fails)--> open again, twice as long
 
 A probe has a deadline, so that a prober that dies cannot hold the breaker half-open for ever. After the deadline, the
@@ -159,6 +160,17 @@ class Breaker:
     def release(self) -> "Breaker":
         """Return the breaker after a call that was cancelled. If it was a probe, its permit is free again."""
         return replace(self, probe_at=None, probe_until=None) if self.state == "half_open" else self
+
+    def hasten(self, now: float) -> "Breaker":
+        """Return the breaker of a client that was silent and has sent a sign of life: it may be probed at once.
+
+        This holds only for the first opening in a row, after a failure to reach the client. So a client that comes and
+        goes gets no task each time, and one whose work is wrong stays out.
+        """
+        waits = self.state == "open" and not self.isolated and self.openings == 1
+        if not waits or not self.last_failures or self.last_failures[-1].kind != "unreachable":
+            return self
+        return replace(self, retry_at=now)
 
     def isolate(self, now: float) -> "Breaker":
         """Open by hand, until `reset`."""

@@ -36,9 +36,15 @@ def probed(client: Client, now: float, interval: float, *, alive: bool) -> Clien
     A probe that failed never improves the status: a sign of life from before does not outweigh it.
     """
     if alive:
-        return replace(client, last_seen_at=now, status="healthy")
+        return alive_again(client, now)
     status = liveness(silence(client, now, interval), interval)
     return client if status == "healthy" else replace(client, status=status)
+
+
+def alive_again(client: Client, now: float) -> Client:
+    """Return the client after a sign of life. If it was silent before, its breaker may admit a probe earlier."""
+    breaker = client.breaker if client.status == "healthy" else client.breaker.hasten(now)
+    return replace(client, last_seen_at=now, status="healthy", breaker=breaker)
 
 
 def liveness(silent_seconds: float, interval: float) -> ClientStatus:

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.breaker import Breaker
 from app.domain.clients import Client, ClientStatus, Profile
-from app.domain.liveness import liveness, needs_probe, probed, silence
+from app.domain.failures import Failure
+from app.domain.liveness import alive_again, liveness, needs_probe, probed, silence
 
 PROFILE = Profile(url="http://a", data_size=10, compute_capacity=2.0, bandwidth=8.0, latency=5.0)
 CLIENT = Client(id="a", profile=PROFILE, created_at=100.0, updated_at=100.0)
@@ -67,6 +69,38 @@ def test_a_client_is_probed_after_a_missed_sign_of_life_or_a_failed_call(
 def test_a_probe_that_an_agent_answers_makes_its_client_healthy(status: ClientStatus) -> None:
     value = replace(CLIENT, status=status, last_seen_at=1.0)
     assert probed(value, 1000.0, 30.0, alive=True) == replace(value, status="healthy", last_seen_at=1000.0)
+
+
+OUT_OF_REACH = Breaker(
+    state="open",
+    openings=1,
+    opened_at=900.0,
+    retry_at=1030.0,
+    last_failures=(Failure(phase="fit", reason="no answer", kind="unreachable"),),
+)
+
+
+@pytest.mark.parametrize(("status", "retry_at"), [("healthy", 1030.0), ("suspect", 1000.0), ("down", 1000.0)])
+def test_a_sign_of_life_after_a_silence_lets_the_breaker_admit_a_probe(status: ClientStatus, retry_at: float) -> None:
+    value = replace(CLIENT, status=status, last_seen_at=1.0, breaker=OUT_OF_REACH)
+    after = replace(value, status="healthy", last_seen_at=1000.0, breaker=replace(OUT_OF_REACH, retry_at=retry_at))
+    assert alive_again(value, 1000.0) == after
+    assert probed(value, 1000.0, 30.0, alive=True) == after
+
+
+@pytest.mark.parametrize(
+    "breaker",
+    [
+        Breaker(),
+        replace(OUT_OF_REACH, last_failures=()),
+        replace(OUT_OF_REACH, last_failures=(*OUT_OF_REACH.last_failures, Failure(phase="fit", reason="NaN"))),
+        replace(OUT_OF_REACH, openings=2),
+        replace(OUT_OF_REACH, state="half_open", probe_at=990.0, probe_until=1050.0),
+        OUT_OF_REACH.isolate(900.0),
+    ],
+)
+def test_no_other_breaker_admits_a_probe_earlier(breaker: Breaker) -> None:
+    assert breaker.hasten(1000.0) == breaker
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from app.domain.events.clients import (
     ClientsRegistered,
     update_of,
 )
+from app.domain.liveness import alive_again
 from app.domain.principals import ADMIN, Principal
 from app.metrics import Metrics
 from app.services.access.api_keys import ApiKeys
@@ -118,7 +119,7 @@ class Clients:
             before = await self._added_or_held(tx, client)
             if before is not None:
                 sealed = self._tokens.seal(profile, before.profile.auth_token)
-                seen = replace(before, profile=sealed, status="healthy", last_seen_at=now, updated_at=now)
+                seen = replace(alive_again(before, now), profile=sealed, updated_at=now)
                 client = self._seen(seen.of_device(device), instance, profile.url)
                 await tx.clients.put_profile(before, client)
                 await self._tell(tx, before, client)
@@ -197,7 +198,7 @@ class Clients:
         async with self._db.begin() as tx:
             client = await tx.clients.get(client_id, for_update=True, labels=False)
             seen = self._seen(client.observed(bandwidth=bandwidth, latency=latency), instance, None)
-            await tx.clients.put(replace(seen, status="healthy", last_seen_at=now))
+            await tx.clients.put(alive_again(seen, now))
             await self._tell(tx, client, seen)
             if client.status != "healthy":
                 await tx.events.append(ClientHealthy(client_id=client_id, was=client.status))

@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.breaker import Breaker
 from app.domain.clients import Client
 from app.domain.errors import AlreadyExists, NotFound
+from app.domain.failures import Failure
 from app.metrics import CLIENT_STATUSES
 from app.services.fleet.clients import PUT_TRIES, Clients
 from app.settings import HealthSettings
@@ -139,6 +142,17 @@ async def test_a_heartbeat_makes_a_client_healthy_and_measures_its_link(db: Data
     assert await told(db) == [("client.healthy", "a", {"was": "down"})]
     with pytest.raises(NotFound):
         await clients(db).heartbeat("b", bandwidth=None, latency=None)
+
+
+async def test_a_client_that_comes_back_is_probed_without_waiting_for_its_breaker(db: Database) -> None:
+    failure = Failure(phase="fit", reason="no answer", kind="unreachable")
+    shut_out = Breaker(state="open", openings=1, opened_at=NOW - 4, retry_at=NOW + 26, last_failures=(failure,))
+    async with db.begin() as tx:
+        await tx.clients.add([client(name, status="suspect", breaker=shut_out) for name in "ab"])
+    await clients(db).heartbeat("a", bandwidth=None, latency=None)
+    await clients(db).put("b", profile())
+    for name in "ab":
+        assert (await clients(db).get(name)).breaker == replace(shut_out, retry_at=NOW)
 
 
 async def test_clients_come_in_pages_in_the_order_of_their_ids(db: Database) -> None:
