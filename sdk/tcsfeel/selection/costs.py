@@ -52,8 +52,7 @@ class Budget:
             raise NotEnoughClients(available, required, known)
         limit = math.inf if policy.budget_constraint is None else policy.budget_constraint
         budget = cls(pool.costs, limit, required)
-        cheapest = budget.cheapest()
-        if not budget.allows(cheapest):
+        if limit < math.inf and not budget.allows(cheapest := budget.cheapest()):
             raise BudgetTooSmall(limit, budget.spent(cheapest), required)
         return budget
 
@@ -104,6 +103,15 @@ def fill(order: Sequence[int], members: Sequence[int], budget: Budget, size: int
             break
         filled.append(int(fitting[0]))
     return budget.settle(filled)
+
+
+def in_order(keys: Floats, budget: Budget, size: int) -> list[int]:
+    """Return the candidates by their `keys` (N,); if they all fit in the budget, only the first `size`."""
+    first = (
+        np.argpartition(keys, size)[:size] if budget.limit == math.inf and size < len(keys) else np.arange(len(keys))
+    )
+    order: list[int] = first[np.argsort(keys[first])].tolist()
+    return order
 
 
 def lack_of_budget(left: float) -> str:

@@ -93,6 +93,8 @@ class Objective:
 
     def terms(self, sums: Sums) -> Terms:
         """Return the terms of F for each set in `sums`."""
+        if not sums.skew.shape[-1]:  # nothing is known of labels: every set is balanced
+            return self._terms(sums.size, np.zeros_like(sums.debt), sums.cost, sums.slowest, sums.debt)
         skew = (_squared(sums.skew) + sums.variance) / (sums.samples * sums.samples)
         return self._terms(sums.size, skew, sums.cost, sums.slowest, sums.debt)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection.components import shown_components
-from tcsfeel.selection.costs import Budget, fill
+from tcsfeel.selection.costs import Budget, fill, in_order
 from tcsfeel.selection.pool import Pool
 from tcsfeel.selection.report import report
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy
@@ -28,7 +28,7 @@ def random(
     pool = Pool.of(candidates, connectivity, history, policy)
     budget = Budget.of(pool)
     draws = rng.random(len(candidates))
-    members = fill(np.argsort(-draws).tolist(), [], budget, policy.max_clients)
+    members = fill(in_order(-draws, budget, policy.max_clients), [], budget, policy.max_clients)
     last = min(float(draws[member]) for member in members)
     return report(
         "random",

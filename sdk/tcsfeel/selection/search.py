@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from tcsfeel.selection.costs import ROUNDING, Budget, fill
+from tcsfeel.selection.costs import ROUNDING, Budget, fill, in_order
 from tcsfeel.selection.objective import Objective
 
 Floats = npt.NDArray[np.float64]
@@ -58,7 +58,7 @@ def greedy(objective: Objective, budget: Budget, size: int, rng: np.random.Gener
 def overdue(objective: Objective, budget: Budget, size: int, rng: np.random.Generator) -> list[int]:
     """Draw a random set of `size` clients, in which overdue clients are more likely."""
     debt = objective.pool.debt
-    return fill(weighted_order(debt - debt.min() + EVEN_CHANCE, rng), [], budget, size)
+    return fill(in_order(clocks(debt - debt.min() + EVEN_CHANCE, rng), budget, size), [], budget, size)
 
 
 def extended(objective: Objective, budget: Budget, members: list[int], rng: np.random.Generator) -> list[int] | None:
@@ -93,14 +93,17 @@ def improved(objective: Objective, budget: Budget, members: Sequence[int]) -> li
 
 
 def weighted_order(weights: Floats, rng: np.random.Generator) -> list[int]:
-    """Return all N candidates in random order, each of them drawn in proportion to `weights` (N,), at least 0.
-
-    Each candidate gets an exponentially distributed random time. Source: Efraimidis, Spirakis, "Weighted random
-    sampling with a reservoir", 2006.
-    """
-    clocks = rng.exponential(size=len(weights)) / np.maximum(weights, LEAST_WEIGHT)
-    order: list[int] = np.argsort(clocks).tolist()
+    """Return all N candidates in random order, each of them drawn in proportion to `weights` (N,), at least 0."""
+    order: list[int] = np.argsort(clocks(weights, rng)).tolist()
     return order
+
+
+def clocks(weights: Floats, rng: np.random.Generator) -> Floats:
+    """Return an exponentially distributed random time for each candidate; the first ones are drawn.
+
+    Source: Efraimidis, Spirakis, "Weighted random sampling with a reservoir", 2006.
+    """
+    return np.asarray(rng.exponential(size=len(weights)) / np.maximum(weights, LEAST_WEIGHT))
 
 
 def _few(objective: Objective, size: int) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcsfeel.errors import BudgetTooSmall, NotEnoughClients
-from tcsfeel.selection.costs import Budget, fill, lack_of_budget
+from tcsfeel.selection.costs import Budget, fill, in_order, lack_of_budget
 from tcsfeel.selection.types import SelectionPolicy
 from tests.tcsfeel.worlds import candidates, pool
 
@@ -122,3 +122,10 @@ def test_a_budget_below_the_cheapest_set() -> None:
 
     with pytest.raises(BudgetTooSmall, match=r"5\.9 s of link time, but the cheapest 2 client\(s\) cost 6 s"):
         Budget.of(pool(chosen, policy))
+
+
+def test_only_the_first_ones_are_put_in_order_if_all_fit() -> None:
+    keys, costs = np.array([0.4, 0.1, 0.3, 0.2]), np.ones(4)
+    assert in_order(keys, Budget(costs, math.inf, 1), 2) == [1, 3]
+    assert in_order(keys, Budget(costs, math.inf, 1), 4) == [1, 3, 2, 0]
+    assert in_order(keys, Budget(costs, 2.0, 1), 2) == [1, 3, 2, 0]
