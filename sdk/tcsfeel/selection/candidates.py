@@ -1,8 +1,10 @@
 """Hold candidates together with their numbers as arrays, which are made only once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cached_property
 from typing import Self
+
+import numpy as np
 
 from tcsfeel.selection.columns import Columns
 from tcsfeel.selection.types import Candidate
@@ -28,6 +30,11 @@ class Candidates(tuple[Candidate, ...]):  # noqa: SLOT001  (it needs a place for
         given = {"columns": columns, "ids": ids, "places": places, "sketches": None if sketched else {}}
         made.__dict__.update((name, value) for name, value in given.items() if value is not None)
         return made
+
+    def without(self, out: Container[str]) -> Self:
+        """Return the others, with their numbers."""
+        kept = [place for place, client_id in enumerate(self.ids) if client_id not in out]
+        return self.of([self[place] for place in kept], self.columns.at(np.array(kept, np.intp)))
 
     @cached_property
     def columns(self) -> Columns:

@@ -37,7 +37,7 @@ class Believed:
         waiting: the positions of those doubted candidates that have to wait for their turn.
     """
 
-    candidates: tuple[Candidate, ...]
+    candidates: Candidates
     doubts: Mapping[int, str] = field(default_factory=dict)
     waiting: frozenset[int] = frozenset()
 
@@ -60,8 +60,12 @@ def believed(candidates: Sequence[Candidate], history: History, policy: Selectio
     if not doubts:
         return Believed(given)
     debt = participation_debt(given.ids, history, given.places)
+    taken = list(given)
+    for position in doubts:
+        taken[position] = usual.believed(taken[position])
+    newest = columns.changed(list(doubts), [taken[position] for position in doubts])
     return Believed(
-        tuple(usual.believed(one) if position in doubts else one for position, one in enumerate(given)),
+        Candidates.of(taken, newest, given.ids, given.places),
         doubts,
         frozenset(position for position in doubts if debt[position] < OWED),
     )

@@ -46,6 +46,8 @@ def relay_centrality(connectivity: Connectivity, client_ids: tuple[str, ...]) ->
 
     Round after round asks for the same clients, so the last result is kept as long as the connectivity.
     """
+    if not connectivity.costs.nnz:
+        return np.zeros(len(client_ids))
     known = _LAST.get(connectivity)
     if known is None or known[0] != client_ids:
         links = connectivity.restricted(client_ids)

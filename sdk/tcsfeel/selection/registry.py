@@ -132,7 +132,7 @@ def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
     attempts += [waiting] if seen.doubts else []
     for out in attempts:
         with contextlib.suppress(SelectionInfeasible):  # then fewer are left out, because that is better than no round
-            offered = [one for one in seen.candidates if one.client_id not in out]
+            offered = seen.candidates.without(out)
             return _completed(call(offered, connectivity, history, policy, rng), out, candidates, history)
     return call(candidates, connectivity, history, policy, rng)
 
