@@ -58,5 +58,10 @@ def create_app(
         app.router.routes.extend(router.routes)  # FastAPI looks for a route in a router that it includes more slowly
     app.add_middleware(CallMetrics, registry=system.metrics.registry)
     app.add_middleware(AddressLimits, limits=system.limits, metrics=system.metrics)
-    app.add_middleware(RequestContext, trail=system.audit, path_prefix=settings.path_prefix or "")
+    app.add_middleware(
+        RequestContext,
+        trail=system.audit,
+        path_prefix=settings.path_prefix or "",
+        remembers=system.callers.remembers,
+    )
     return app

@@ -4,6 +4,7 @@ import logging
 import random
 import re
 import time
+from collections.abc import Callable
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 telling = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_BEARER = re.compile(rb"[Bb]earer ([!-~]{1,256})")
+"""Keys are shorter. A longer text is a token of an issuer, or no key."""
 
 
 # The method is a label of the HTTP metrics, and a caller can invent methods.
@@ -36,8 +39,15 @@ def _new_id() -> str:
 class RequestContext:
     """Binds a request id (the sender's ``X-Request-ID`` if it is well-formed) and logs the outcome."""
 
-    def __init__(self, app: ASGIApp, trail: AuditTrail | None = None, path_prefix: str = "") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        trail: AuditTrail | None = None,
+        path_prefix: str = "",
+        remembers: Callable[[str], bool] = lambda _key: False,
+    ) -> None:
         self._app = app
+        self._remembers = remembers
         self._path_prefix = path_prefix
         self._trail = trail
         self._turns = CallTurns()
@@ -54,7 +64,8 @@ class RequestContext:
         if scope["method"] == "HEAD" and scope["path"] in OPEN:
             scope = {**scope, "method": "GET"}  # the connection, which knows the real one, sends no body
         attempt = Attempt.at(scope, self._trail)
-        await self._turns.take(scope["client"][0] if scope.get("client") else "", known=is_known(scope))
+        known = is_known(scope) or self._shows_known_key(scope)
+        await self._turns.take(scope["client"][0] if scope.get("client") else "", known=known)
 
         async def note(message: Message) -> None:
             nonlocal status, location
@@ -80,3 +91,9 @@ class RequestContext:
             if telling.isEnabledFor(logging.DEBUG):  # a line that nobody reads would still be prepared
                 milliseconds = round((time.perf_counter() - started) * 1000, 1)
                 log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
+
+    def _shows_known_key(self, scope: Scope) -> bool:
+        """Tell whether a request has a key that was shown lately, over whichever connection."""
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        shown = _BEARER.fullmatch(given)
+        return shown is not None and self._remembers(shown[1].decode("ascii"))

@@ -94,6 +94,25 @@ async def test_a_caller_that_has_shown_a_key_does_not_wait_for_strangers() -> No
     assert len(began) == 10
 
 
+async def test_a_key_that_was_shown_lately_over_another_connection_does_not_wait_for_strangers() -> None:
+    began = []
+
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        began.append(scope["client"][0])
+
+    context = RequestContext(app, remembers={"good"}.__contains__)
+    bad = [(b"authorization", b"Bearer bad")], [(b"authorization", b"Bearer \xff\x00")], [(b"authorization", b"good")]
+    strangers = [
+        asyncio.create_task(call(context, headers, client=(f"stranger {n}", 1), known=False))
+        for n in range(3)
+        for headers in bad
+    ]
+    await asyncio.sleep(0)  # they are waiting by now
+    await call(context, [(b"authorization", b"Bearer good")], client=("known", 1), known=False)
+    assert len(began) <= 2
+    await asyncio.gather(*strangers)
+
+
 async def call(
     app: Any,
     headers: list[tuple[bytes, bytes]] | None = None,

@@ -44,6 +44,21 @@ async def test_a_key_names_its_caller_and_is_read_once(db: Database) -> None:
     assert sent == []
 
 
+async def test_a_key_is_remembered_from_its_first_use_to_its_end(db: Database) -> None:
+    found = server(db)
+    new = await found.keys.create(name="ci", role="operator")
+    await found.callers.refresh()
+    with statements() as sent:
+        assert found.callers.remembers(ADMIN_KEY.reveal())
+        for text in (new.text, "", "wrong", new_text("operator", new.key.id)):
+            assert not found.callers.remembers(text)
+    assert sent == []
+    await found.callers.identify(new.text)
+    assert found.callers.remembers(new.text)
+    await found.keys.revoke(new.key.id)
+    assert not found.callers.remembers(new.text)
+
+
 async def test_a_key_that_was_made_up_is_refused(db: Database) -> None:
     found = server(db)
     new = await found.keys.create(name="ci", role="viewer")
