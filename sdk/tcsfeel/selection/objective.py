@@ -45,6 +45,7 @@ class Sums:
         cost: (...) the cost of the links in seconds.
         slowest: (...) the largest t_i in seconds.
         debt: (...) the sum of Q_i.
+        square: (...) the squared length of `skew`, if it is known; `skew` is then without the added candidates.
     """
 
     size: int
@@ -54,6 +55,7 @@ class Sums:
     cost: Floats
     slowest: Floats
     debt: Floats
+    square: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class Objective:
         """Return the terms of F for each set in `sums`."""
         if not sums.skew.shape[-1]:  # nothing is known of labels: every set is balanced
             return self._terms(sums.size, np.zeros_like(sums.debt), sums.cost, sums.slowest, sums.debt)
-        skew = (_squared(sums.skew) + sums.variance) / (sums.samples * sums.samples)
+        square = _squared(sums.skew) if sums.square is None else sums.square
+        skew = (square + sums.variance) / (sums.samples * sums.samples)
         return self._terms(sums.size, skew, sums.cost, sums.slowest, sums.debt)
 
     def shares(self, members: Sequence[int]) -> Terms:
@@ -166,15 +169,30 @@ class Objective:
         """Return the sums of a set together with each of the N candidates. With relays, the cost is an estimate."""
         cost = self.pool.links.cost_with_each(members)
         whole, one = self._sums(np.asarray(members, dtype=np.intp), cost), self.singles
+        moved = whole.skew + self._skewed[1]
+        square = np.full(len(cost), _squared(moved)[-1] if len(moved) else 0.0)
+        square[self._skewed[0]] = _squared(moved)
         return Sums(
             whole.size + 1,
-            whole.skew + one.skew,
+            whole.skew,
             whole.variance + one.variance,
             whole.samples + one.samples,
             cost,
             np.maximum(whole.slowest, one.slowest),
             whole.debt + one.debt,
+            square,
         )
+
+    @cached_property
+    def _skewed(self) -> tuple[npt.NDArray[np.intp], Floats]:
+        """Return the positions of the candidates with a skew, and of one without, and their skews.
+
+        Of most clients of a large fleet nothing is known yet. They have no skew, and the same square in each set.
+        """
+        skew = self.singles.skew
+        known = skew.any(axis=1)
+        places = np.concatenate((np.flatnonzero(known), np.flatnonzero(~known)[:1]))
+        return places, np.asfortranarray(skew[places])
 
     def _sums(self, chosen: npt.NDArray[np.intp], cost: Floats) -> Sums:
         one = self.singles
