@@ -139,8 +139,8 @@ def _without_cut_round(story: Story) -> Story:
 def _round_problems(name: str, story: Story, last: int, *, whole: bool) -> Iterator[str]:
     """Yield problems unless the rounds 1 to `last` are completed. A cancelled training may have abandoned the last.
 
-    If the history need not be `whole`, they may be abandoned. Evaluations count when a round completes, so those that
-    an abandoned round has received do not.
+    If the history need not be `whole`, they may be abandoned. Evaluations count when a round is measured, so those that
+    an abandoned round has received do not, nor those of a round that a cancelled training has completed without them.
     """
     ended = {"completed"} if whole else {"completed", "abandoned"}
     for number in range(1, last + 1):
@@ -149,10 +149,10 @@ def _round_problems(name: str, story: Story, last: int, *, whole: bool) -> Itera
             yield f"{name} round {number}: lost"
         elif round_.status not in ended and (story.training.status, number) != ("cancelled", last):
             yield f"{name} round {number}: is {round_.status} ({round_.failure_reason})"
-        elif round_.status == "completed" and (counted := _evaluations_counted(round_)) != (
-            came := sum(one.status == "received" for one in round_.evaluations)
-        ):
-            yield f"{name} round {number}: {counted} evaluations are counted, {came} were received"
+        elif round_.status == "completed" and round_.failure_reason is None:
+            counted, came = _evaluations_counted(round_), sum(one.status == "received" for one in round_.evaluations)
+            if counted != came:
+                yield f"{name} round {number}: {counted} evaluations are counted, {came} were received"
     if extra := [number for number in story.rounds if number > last]:
         yield f"{name}: has rounds {extra} beyond its last"
 
