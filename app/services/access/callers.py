@@ -79,7 +79,7 @@ class Callers:
         if match is None:
             raise Unauthenticated(sent=True)
         of_device = match["role"] == "agent"
-        found = self._known.get(self._secret.keyed_hash(text)) if self._trusts else None
+        found = self._remembered(text)
         if found is None:
             found = await self._look_up(match["id"], text)
         if found is None:
@@ -95,7 +95,7 @@ class Callers:
         """Tell, without asking the database, whether a text is the admin key or a valid key that was shown lately."""
         if self._admin_key.matches(text):
             return True
-        found = self._known.get(self._secret.keyed_hash(text)) if self._trusts and TEXT.fullmatch(text) else None
+        found = self._remembered(text) if TEXT.fullmatch(text) else None
         return found is not None and found.key.state(self._clock.now()) == "valid"
 
     async def close(self) -> None:
@@ -107,6 +107,10 @@ class Callers:
     def _trusts(self) -> bool:
         """Tell whether the process has asked for changes so lately that it may trust what it remembers."""
         return self._steady() - self._asked_at < TRUSTED_SECONDS
+
+    def _remembered(self, text: str) -> _Known | None:
+        """Return what is remembered of a key; None if there is nothing that may be trusted now."""
+        return self._known.get(self._secret.keyed_hash(text)) if self._trusts else None
 
     async def _look_up(self, key_id: str, text: str) -> _Known | None:
         """Read a key from the database, and remember it. Returns None if there is none with this text."""

@@ -1,8 +1,9 @@
 """Check the results of clients' tasks, and turn them into participations."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT
@@ -19,6 +20,8 @@ from app.turns import Turns
 from tcsfeel.aggregation import update_quality
 from tcsfeel.errors import UpdateRejected
 from tcsfeel.wire.tasks import TaskResult
+
+_Found = TypeVar("_Found")
 
 
 class Results:
@@ -40,11 +43,7 @@ class Results:
         data_size = client.profile.data_size
         try:
             read = partial(self._files.measurement, phase.place(client.id), outcome.result.file, phase.size, data_size)
-            if phase.is_soon_checked(client, outcome.result):
-                await self._turns.take()
-                result = read()
-            else:
-                result = await in_thread("checks", read)
+            result = await self._run(read, soon=phase.is_soon_checked(client, outcome.result))
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             return replace(part, status="rejected", reason=str(error)), replace(seen, faulty=True)
@@ -68,11 +67,7 @@ class Results:
             return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
         try:
             check = partial(self._files.check, phase, client, came)
-            if phase.is_soon_checked(client, came):
-                await self._turns.take()
-                update, norm, sketch = check()
-            else:
-                update, norm, sketch = await in_thread("checks", check)
+            update, norm, sketch = await self._run(check, soon=phase.is_soon_checked(client, came))
         except UpdateRejected as error:
             phase.over(client.id)  # before it counts against the client, which is not to happen in two rounds
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
@@ -102,6 +97,13 @@ class Results:
             coding=came.coding,
         )
         return received, seen
+
+    async def _run(self, check: Callable[[], _Found], *, soon: bool) -> _Found:
+        """Check an answer in a turn of the event loop, if that is `soon` done, or else in a thread."""
+        if not soon:
+            return await in_thread("checks", check)
+        await self._turns.take()
+        return check()
 
 
 def figures(result: TaskResult) -> dict[str, Any]:

@@ -42,11 +42,9 @@ def databases(settings: Settings, metrics: Metrics) -> tuple[Database, Database]
 def model_files(settings: Settings) -> tuple[ModelFiles, ModelStore | None]:
     """Make the store of models and, if that is a bucket, the store of this machine's copies."""
     directory, bucket = ModelStore(settings.model_directory), settings.models.bucket
-    return (
-        (directory, None)
-        if bucket is None
-        else (BucketStore(bucket, directory, uploads=bucket_uploads(settings)), directory)
-    )
+    if bucket is None:
+        return directory, None
+    return BucketStore(bucket, directory, uploads=bucket_uploads(settings)), directory
 
 
 def presigned_urls(settings: Settings) -> PresignedUrls | None:
