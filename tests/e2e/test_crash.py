@@ -47,7 +47,8 @@ async def test_a_killed_server_finishes_its_rounds_after_a_restart(database_url:
     gates = {number: threading.Event() for number in KILLED_ROUNDS}
     trainers = {f"client-{index}": GatedTrainer(gates if index % 2 else {}) for index in range(CLIENTS)}
     async with server(tmp_path, database_url, **TAKEN_OVER_SOON) as plane, plane.api() as api:
-        async with hosting(trainers, server_url=plane.url, api_key=plane.key):
+        # Those that wait at their gates must not keep the others from training.
+        async with hosting(trainers, server_url=plane.url, api_key=plane.key, threads=CLIENTS):
             body = {
                 "name": "crash",
                 "max_rounds": ROUNDS,
