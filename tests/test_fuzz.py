@@ -25,6 +25,7 @@ from tests.clocks import FakeClock, Sleeping
 from tests.depth import tries
 
 EXAMPLES = 6  # of each operation, in each mode
+STREAM_SECONDS = 1.0  # after which a stream that does not end has shown enough
 ROLES = ("admin", "admin", "operator", "viewer", "agent")  # of the callers; an admin's calls reach the most code
 # A cell of a matrix against another one, an id against the path's: more rules than a schema can hold.
 STRICTER = schemathesis.checks.positive_data_acceptance
@@ -52,11 +53,13 @@ def test_answers_are_as_documented(schema: schemathesis.BaseSchema, mode: schema
     for result in schema.get_all_operations():
         assert isinstance(result, Ok)
         operation = result.ok()
+        timeout = STREAM_SECONDS if operation.path.endswith("/stream") else None
 
         @tries(EXAMPLES, repeatable=True)
         @given(case=operation.as_strategy(generation_mode=mode), role=sampled_from(ROLES))
         def check(case: schemathesis.Case[Any], role: str) -> None:
-            case.call_and_validate(headers={"Authorization": f"Bearer {keys[role]}"}, excluded_checks=[STRICTER])
+            caller = {"Authorization": f"Bearer {keys[role]}"}
+            case.call_and_validate(headers=caller, excluded_checks=[STRICTER], timeout=timeout)
 
         with suppress(Unsatisfiable):  # where nothing is given, nothing can be wrong
             check()
