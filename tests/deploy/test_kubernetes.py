@@ -119,6 +119,15 @@ def test_pods_meet_the_restricted_standard() -> None:
             assert rights["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_no_variable_that_the_cluster_makes_from_a_service_is_a_setting_of_ours() -> None:
+    # For the Service `tcsfeel`, every pod of its namespace would get TCSFEEL_PORT=tcp://ADDRESS:80.
+    found = files()
+    pods = [found[kind]["spec"]["template"]["spec"] for kind in ("Deployment", "Job")]
+    for name in ("deployment", "migration"):
+        assert "\n      enableServiceLinks: false\n" in (CHART / "templates" / f"{name}.yaml").read_text()
+    assert [pod["enableServiceLinks"] for pod in pods] == [False, False]
+
+
 def test_probes_ask_different_questions_and_a_database_that_is_away_restarts_nobody() -> None:
     (container,) = files()["Deployment"]["spec"]["template"]["spec"]["containers"]
     paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
