@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Self
 from urllib.parse import urljoin
 
+import grpc
 import httpx2
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from tcsfeel.rest.calls import HOLD_SECONDS
 from tests.authorities import Authority
 from tests.deploy.validators import ROOT, ran
 from tests.e2e.servers import PATIENCE, Server, call, free_port, unhandled
+from tests.rpc import callers
 
 PROXIES = ROOT / "deploy" / "proxies"
 PREFIX = "/federation"
@@ -33,17 +36,18 @@ KINDS = pytest.mark.parametrize("kind", ["nginx", "haproxy"])
 REFERRED = re.compile(r'(?:src|href)="([^"#]+\.\w+)"')
 IMPORTED = re.compile(r'from "([^"]+)"')
 TIMEOUTS = {
-    "nginx.conf": r"(?:client_body_timeout|send_timeout|proxy_read_timeout|proxy_send_timeout) (\w+);",
+    "nginx.conf": r"(?:client_body_timeout|send_timeout|(?:proxy|grpc)_(?:read|send)_timeout) (\w+);",
     "haproxy.cfg": r"timeout (?:client|server) (\w+)",
 }
 
 
 @dataclass(frozen=True)
 class Proxied:
-    """A server, and the address of the proxy before it."""
+    """A server, and the addresses of the proxy before it."""
 
     server: Server
     url: str
+    grpc: str
     ca_file: Path
 
     def api(self) -> httpx2.AsyncClient:
@@ -53,9 +57,20 @@ class Proxied:
         )
 
 
-def commands(
-    kind: str, directory: Path, *, port: int, server: int, authority: Authority
-) -> tuple[list[str], list[str]]:
+class Ports(NamedTuple):
+    """Where the proxy and the server listen for REST and for gRPC."""
+
+    proxy: int
+    proxy_grpc: int
+    server: int
+    server_grpc: int
+
+    @classmethod
+    def free(cls) -> Self:
+        return cls(*(free_port() for _ in cls._fields))
+
+
+def commands(kind: str, directory: Path, ports: Ports, authority: Authority) -> tuple[list[str], list[str]]:
     """Write the proxy's configuration for this machine. Returns how to check it, and how to run it."""
     program = shutil.which(kind)
     if program is None:
@@ -66,8 +81,10 @@ def commands(
     (directory / "proxy.pem").write_bytes(pair.certificate.read_bytes() + pair.key.read_bytes())
     name = "nginx.conf" if kind == "nginx" else "haproxy.cfg"
     text = (PROXIES / name).read_text().replace("/certificates/", f"{directory}/")
-    text = re.sub(r"server-[123]:8080", f"127.0.0.1:{server}", text)
-    text = text.replace("listen 8443", f"listen 127.0.0.1:{port}").replace("bind :8443", f"bind 127.0.0.1:{port}")
+    text = re.sub(r"server-[123]:8080", f"127.0.0.1:{ports.server}", text)
+    text = re.sub(r"server-[123]:50051", f"127.0.0.1:{ports.server_grpc}", text)
+    for was, port in ((8443, ports.proxy), (50051, ports.proxy_grpc)):
+        text = re.sub(rf"(listen |bind ):?{was}\b", rf"\g<1>127.0.0.1:{port}", text)
     text = text.replace("/run/nginx.pid", f"{directory}/nginx.pid")
     places = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     text = text.replace("\nhttp {", "\nhttp {" + "".join(f"\n{one}_temp_path {directory}/{one};" for one in places))
@@ -93,15 +110,18 @@ def running(command: list[str], log: Path) -> Iterator[None]:
 @asynccontextmanager
 async def proxied(kind: str, directory: Path, database_url: str) -> AsyncIterator[Proxied]:
     authority = Authority(directory)
-    server = Server(directory, database_url, TCSFEEL_PATH_PREFIX=PREFIX)
-    port = free_port()
-    check, run = commands(kind, directory, port=port, server=server.port, authority=authority)
+    ports = Ports.free()
+    server = Server(directory, database_url, TCSFEEL_PATH_PREFIX=PREFIX, TCSFEEL_GRPC__PORT=str(ports.server_grpc))
+    ports = ports._replace(server=server.port)
+    check, run = commands(kind, directory, ports, authority)
     checked = ran(*check)
     assert checked.returncode == 0, checked.stdout
     await server.start()
     try:
         with running(run, directory / "proxy.log"):
-            found = Proxied(server, f"https://127.0.0.1:{port}{PREFIX}", authority.ca)
+            found = Proxied(
+                server, f"https://127.0.0.1:{ports.proxy}{PREFIX}", f"127.0.0.1:{ports.proxy_grpc}", authority.ca
+            )
             async with found.api() as api:
                 until = time.monotonic() + PATIENCE
                 while True:
@@ -124,12 +144,21 @@ def test_what_waits_is_answered_before_a_proxy_gives_up() -> None:
     assert ALIVE_SECONDS <= 5
 
 
-@KINDS
-def test_a_wrong_configuration_is_refused(kind: str, tmp_path: Path) -> None:
-    check, _ = commands(kind, tmp_path, port=free_port(), server=free_port(), authority=Authority(tmp_path))
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [
+        ("nginx", "30s", "30 parsecs"),
+        ("nginx", "grpc_pass grpc://", "grpc_pass h2c://"),
+        ("haproxy", "30s", "30 parsecs"),
+        ("haproxy", "proto h2", "proto grpc"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(kind: str, right: str, wrong: str, tmp_path: Path) -> None:
+    check, _ = commands(kind, tmp_path, Ports.free(), Authority(tmp_path))
     assert ran(*check).returncode == 0
     file = Path(check[-1])
-    file.write_text(file.read_text().replace("30s", "30 parsecs"))
+    assert right in file.read_text()
+    file.write_text(file.read_text().replace(right, wrong))
     assert ran(*check).returncode != 0
 
 
@@ -242,5 +271,26 @@ async def test_the_pages_and_the_command_line_work_below_the_prefix(kind: str, t
             "--ca-file", plane.ca_file, PATH=f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}",
         )  # fmt: skip
         assert [one["name"] for one in json.loads(listed.stdout)] == ["seen"]
-        records = await call(api, "GET", "/v1/audit?operation=POST+/v1/trainings")
+        await calls_over_grpc(api, plane)
+        records = await call(api, "GET", "/v1/audit")
+        assert {"POST /v1/trainings", "POST /v1/clients/{client_id}/outcomes"} <= {
+            one["operation"] for one in records["items"]
+        }
         assert "203.0.113.7" not in str(records), "the caller's own word for its address counted"
+
+
+async def calls_over_grpc(api: httpx2.AsyncClient, plane: Proxied) -> None:
+    """A coordinator selects over gRPC as over REST, and reports an outcome."""
+    body = {"data_size": 10, "compute_capacity": 1.0, "bandwidth": 8.0, "latency": 5.0}
+    for name in ("edge-0", "edge-1", "edge-2"):
+        await call(api, "PUT", f"/v1/clients/{name}", json=body)
+    asked = {"min_clients": 2, "max_clients": 2, "seed": 7}
+    rest = await call(api, "POST", "/v1/selections", json=asked)
+    metadata = (("authorization", f"Bearer {plane.server.key}"), ("x-forwarded-for", "203.0.113.7"))
+    trusted_ones = grpc.ssl_channel_credentials(plane.ca_file.read_bytes())
+    async with grpc.aio.secure_channel(plane.grpc, trusted_ones) as channel:
+        found = await callers.call(channel, "OptimizeTopology", metadata=metadata, **asked)
+        assert [one.client_id for one in found.selected] == [one["client_id"] for one in rest["selected"]]
+        await callers.call(channel, "UpdateClientPerformance", metadata=metadata, client_id="edge-0")
+        code, _, _ = await callers.refused(channel, "GetTopologyStats", metadata=())
+        assert code == grpc.StatusCode.UNAUTHENTICATED
