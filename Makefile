@@ -51,7 +51,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help install demo test coverage check lint types layers format bench flower mutation crash upgrade crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser readers fuzz lowest validators sbom site topology trackers protos released lock clean
+.PHONY: help install demo test coverage check lint types layers format bench flower mutation crash upgrade crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser readers fuzz lowest validators sbom site topology trackers sdists protos released lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -171,6 +171,9 @@ trackers: $(DEV) $(TRACKERS)/.installed ## Copy a training to a real MLflow serv
 
 wheels: $(DEV) ## Build both distributions, install each into an empty environment, and train across the two
 	@$(BIN)/python -m tests.harnesses.wheels $(ARGS)
+
+sdists: $(DEV) ## Do the same with source distributions, before a release
+	@$(BIN)/python -m tests.harnesses.wheels --sdists $(ARGS)
 
 protos: $(DEV) ## Compile the descriptions of gRPC's messages again
 	$(BIN)/python scripts/protos.py

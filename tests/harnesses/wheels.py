@@ -1,7 +1,8 @@
 """Build both distributions, install them into empty environments, and train across the two: ``make wheels``.
 
-The library's environment is like that of a device, and the service's like that of a server. Both are installed from the
-package index, as users do it. The working directory has folders with names that many projects use. None of them may be
+``make sdists`` does the same with source distributions, from which pip builds the wheels itself. The library's
+environment is like that of a device, and the service's like that of a server. Both are installed from the package
+index, as users do it. The working directory has folders with names that many projects use. None of them may be
 imported, except the package `app` with the trainer.
 """
 
@@ -17,6 +18,7 @@ import tempfile
 import time
 import tomllib
 import venv
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +28,8 @@ from typing import Any
 
 import httpx2
 
-ROOT = Path(__file__).parents[2]
+from tests.harnesses.distributions import ROOT, copied, finished, run, sdists_of, wheels_of
+
 MOST_DISTRIBUTIONS = 15
 MOST_MEGABYTES = 80.0
 MOST_CPU_SECONDS = 0.4
@@ -36,6 +39,7 @@ INSTALLERS = {"pip", "setuptools", "wheel"}
 KEY = "wheels-" + "k" * 32
 FOREIGN = "raise SystemExit('a module of the working directory was run: ' + __file__)\n"
 CPU = "import time; import tcsfeel.agent; print(time.process_time())"
+FILES = "from importlib.metadata import files; print(*files({name!r}), sep='\\n')"
 LISTED = """
 import json
 from importlib.metadata import distributions
@@ -58,16 +62,17 @@ class Report:
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment with one of the wheels and its dependencies."""
+    """A virtual environment with one of the distributions and its dependencies."""
 
     path: Path
 
     @classmethod
-    def make(cls, path: Path, requirement: str, wheels: Path) -> "Environment":
+    def make(cls, path: Path, requirement: str, built: Path) -> "Environment":
+        """Install what was built, and what it depends on from the package index."""
         venv.create(path, with_pip=True)
         made = cls(path)
         pip = [made.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        run([*pip, "--find-links", wheels, requirement])
+        run([*pip, "--find-links", built, requirement])
         return made
 
     @property
@@ -98,33 +103,17 @@ class Environment:
         return sum(file.stat().st_size for file in files) / 1e6
 
 
-def run(command: list[Any], **settings: Any) -> str:
-    """Run a command to its end and give its output; an error of it ends the run with what it said."""
-    done = finished(command, **settings)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(done.args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def finished(command: list[Any], **settings: Any) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end."""
-    words = [str(word) for word in command]
-    return subprocess.run(  # noqa: S603  (commands of ours)
-        words, capture_output=True, text=True, check=False, timeout=600, **settings
+def compare(report: Report, environment: Environment, wheel: Path) -> None:
+    """See that what pip built from a source distribution has the files of the wheel from the checkout."""
+    name = wheel.name.split("-")[0]
+    with zipfile.ZipFile(wheel) as archive:
+        wanted = {file for file in archive.namelist() if not file.endswith(("/RECORD", "/WHEEL"))}
+    got = set(environment.ask(FILES.format(name=name)).splitlines())
+    missing = sorted(wanted - got)
+    report.check(
+        f"{name} from its source distribution has the {len(wanted)} files of its wheel, without {missing}",
+        holds=not missing and len(wanted) > 1,
     )
-
-
-def build(directory: Path) -> Path:
-    """Build both wheels from a copy of the checkout, since a build leaves files beside its sources."""
-    source = directory / "source"
-    for name in ("sdk", "app", "migrations", "pyproject.toml", "README.md", "LICENSE"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        copy(ROOT / name, source / name)
-    wheels = directory / "wheels"
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
-    run([*pip, "--wheel-dir", wheels, source / "sdk", source])
-    return wheels
 
 
 def least_cpu_seconds(device: Environment) -> float:
@@ -232,7 +221,7 @@ def until(condition: Any) -> None:
 def running(command: list[Any], place: Path, variables: dict[str, str]) -> Iterator[None]:
     """Run a process. If it ends by itself, its output is shown."""
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen([str(word) for word in command], cwd=place, env=variables, stdout=log, stderr=log)  # noqa: S603
+        process = subprocess.Popen([str(word) for word in command], cwd=place, env=variables, stdout=log, stderr=log)  # noqa: S603  (ours)
         try:
             yield
         finally:
@@ -246,19 +235,26 @@ def running(command: list[Any], place: Path, variables: dict[str, str]) -> Itera
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=Path, help="a directory to work in, which is kept")
-    keep = parser.parse_args().keep
+    parser.add_argument("--sdists", action="store_true", help="install source distributions instead of wheels")
+    given = parser.parse_args()
     name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
     with tempfile.TemporaryDirectory(prefix="wheels-") as temporary:
-        directory = (keep or Path(temporary)).resolve()
+        directory = (given.keep or Path(temporary)).resolve()
         report = Report()
-        wheels = build(directory)
+        source = copied(directory)
+        wheels = wheels_of(source, directory / "wheels")
+        built = sdists_of(copied(directory / "again"), directory / "sdists") if given.sdists else wheels
         with ThreadPoolExecutor() as threads:  # each takes one core
             making = [
-                threads.submit(Environment.make, directory / place, requirement, wheels)
+                threads.submit(Environment.make, directory / place, requirement, built)
                 for place, requirement in (("device", "tcsfeel"), ("server", name))
             ]
             device, server = (made.result() for made in making)
         look(report, device, server)
+        if given.sdists:
+            for environment, distribution in ((device, "tcsfeel"), (server, name)):
+                (wheel,) = wheels.glob(f"{distribution.replace('-', '_')}-*.whl")
+                compare(report, environment, wheel)
         train(report, device, server, directory)
     print("\n".join(report.lines))
     return len(report.missed) > 0
