@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks carry", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--target", type=float, default=0.9)
-    parser.add_argument("--slower", type=float, default=SLOWER, help="times that a straggler takes; 1 if there are none")
+    parser.add_argument("--slower", type=float, default=SLOWER, help="times as slow as others; 1: no stragglers")
     options = parser.parse_args(arguments)
     dataset, missed = digits(), False
     print(f"seconds of simulated time to {options.target:.0%}, medians of {options.seeds} seeds (range)")
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         for name, policy in POLICIES.items():
             found = {
                 kind: [
-                    seconds(dataset, data, replace(policy, stragglers=kind), seed, options.target, options.slower)
+                    seconds(dataset, data, replace(policy, stragglers=kind), seed, options)
                     for seed in range(options.seeds)
                 ]
                 for kind in ("skip", "carry")
@@ -74,11 +74,8 @@ def main(arguments: Sequence[str]) -> int:
     return int(missed)
 
 
-def seconds(dataset: Dataset, data: str, policy: RoundPolicy, seed: int, target: float, slower: float) -> float:
-    """Return the simulated seconds until a training reaches its target; inf if it does not within `ROUNDS`.
-
-    Stragglers take `slower` times as long as the other clients at the median.
-    """
+def seconds(dataset: Dataset, data: str, policy: RoundPolicy, seed: int, options: argparse.Namespace) -> float:
+    """Return the simulated seconds until a training reaches its target; inf if it does not within `ROUNDS`."""
     rngs = [np.random.default_rng([seed, stream]) for stream in range(5)]
     slow = rngs[0].permutation(CLIENTS) < round(STRAGGLERS * CLIENTS)
     parts = _parts(dataset.train.labels, data, slow, rngs[1])
@@ -89,7 +86,7 @@ def seconds(dataset: Dataset, data: str, policy: RoundPolicy, seed: int, target:
         free = [client for client in rngs[3].permutation(CLIENTS).tolist() if client not in busy]
         chosen = free[: max(1, PER_ROUND - len(flying))]
         updates, _ = local_training(model, dataset.train, [parts[one] for one in chosen], dataset.recipe, rngs[4])
-        took = np.where(slow[chosen], slower, 1.0) * rngs[4].lognormal(0.0, SPREAD, len(chosen))
+        took = np.where(slow[chosen], options.slower, 1.0) * rngs[4].lognormal(0.0, SPREAD, len(chosen))
         flying += [
             _Task(client, number, model, Model(*(layer[place] for layer in updates)), now + float(took[place]))
             for place, client in enumerate(chosen)
@@ -98,7 +95,7 @@ def seconds(dataset: Dataset, data: str, policy: RoundPolicy, seed: int, target:
         came = [task for task in flying if task.arrives <= now]
         model = _combined(model, came, [len(parts[task.client]) for task in came], number)
         flying = [task for task in flying if task.arrives > now and _is_carried(policy, task, number)]
-        if accuracy(model, dataset.test) >= target:
+        if accuracy(model, dataset.test) >= options.target:
             return now
     return float("inf")
 

@@ -9,6 +9,7 @@ import httpx2
 from app.demo.errors import DemoFailed
 from tcsfeel.client.parameters import download_model
 from tcsfeel.rest.calls import call_json
+from tcsfeel.rest.deadlines import limits
 from tcsfeel.rest.exchange import Patience, Steps
 from tcsfeel.rest.problems import ApiError, Refused, ServerFault, Unavailable
 from tcsfeel.rest.transport import BlockingTransport, base_url, headers, no_cookies
@@ -35,7 +36,12 @@ class Plane:
         self.url = url
         self._check = check
         http = httpx2.Client(
-            base_url=base_url(url), headers=headers(key), cookies=no_cookies(), transport=transport, trust_env=False
+            base_url=base_url(url),
+            headers=headers(key),
+            cookies=no_cookies(),
+            limits=limits(),
+            transport=transport,
+            trust_env=False,
         )
         self._transport = BlockingTransport(http, Patience(attempts=1))  # one attempt, so that a demo shows what fails
 

@@ -18,6 +18,7 @@ import httpx2
 
 from tcsfeel.certificates import trusted
 from tcsfeel.cli import main
+from tcsfeel.rest.deadlines import limits
 from tests.forking import fork, settle_in
 
 PATIENCE = 120.0  # seconds, for machines that are busy with something else
@@ -135,7 +136,9 @@ class Server:
 
     def api(self) -> httpx2.AsyncClient:
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE, verify=trusted(self.ca_file))
+        return httpx2.AsyncClient(
+            base_url=self.url, headers=headers, limits=limits(), timeout=PATIENCE, verify=trusted(self.ca_file)
+        )
 
 
 def _run(arguments: Sequence[str]) -> None:

@@ -26,8 +26,8 @@ from tests.harnesses.faults import Faults, install
 from tests.harnesses.strategies import offer
 
 LOOK_SECONDS = 0.02
-# Replicas that share an SQLite file write in turns, and wait for the disk. One that has waited too long on a slow machine
-# says so, and tries again; the history shows whether anything was lost.
+# Replicas that share an SQLite file write in turns, and wait for the disk. One that has waited too long on a slow
+# machine says so, and tries again; the history shows whether anything was lost.
 SHARED_FILE = "NoFreeConnection: other writers were busy for"
 
 

@@ -9,6 +9,7 @@ import httpx2
 
 from tcsfeel.agent.errors import AgentError
 from tcsfeel.certificates import UnusableCertificate, to_callers, trusted
+from tcsfeel.rest.deadlines import limits
 from tcsfeel.rest.transport import headers, no_cookies
 
 CONNECTIONS = 100  # that httpx2 opens by default
@@ -27,7 +28,7 @@ def connected(
         base_url=server,
         headers=headers(api_key),
         cookies=no_cookies(),
-        limits=httpx2.Limits(max_connections=CONNECTIONS + waiting, max_keepalive_connections=CONNECTIONS + waiting),
+        limits=limits(CONNECTIONS + waiting),
         verify=trusted(ca_file),
         # a proxy from the environment is for addresses outside, and would turn "not up yet" into a 502
         trust_env=not is_loopback(server.host),

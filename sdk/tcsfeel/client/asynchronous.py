@@ -27,6 +27,7 @@ from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import TrainingOut
 from tcsfeel.contract.webhooks import DeadDeliveryOut, WebhookOut
 from tcsfeel.rest import tasks
+from tcsfeel.rest.deadlines import limits
 from tcsfeel.rest.exchange import MAX_ANSWER_BYTES, Patience, Steps
 from tcsfeel.rest.transport import AsyncTransport, base_url, headers, no_cookies
 
@@ -65,6 +66,7 @@ class AsyncClient:
             headers=headers(key),
             cookies=no_cookies(),
             transport=transport,
+            limits=limits(),
             verify=trusted(ca_file),
             trust_env=False,  # a proxy from the environment is for addresses outside
         )

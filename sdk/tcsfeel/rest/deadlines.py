@@ -17,6 +17,7 @@ import httpx2
 from tcsfeel.certificates import trusted
 
 STEP_BYTES = 16_384  # that are sent between two looks at the clock
+KEEP_SECONDS = 4.0  # less than the server's own 5 s, or a call could meet a connection that is being closed
 
 _ERRORS = (
     httpcore2.TimeoutException,
@@ -25,6 +26,13 @@ _ERRORS = (
     httpcore2.ProxyError,
     httpcore2.UnsupportedProtocol,
 )
+
+
+def limits(connections: int = 100) -> httpx2.Limits:
+    """Return how many connections a client may have, and how long it keeps those that it does not use."""
+    return httpx2.Limits(
+        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_SECONDS
+    )
 
 
 class Deadline(threading.local):
@@ -113,11 +121,12 @@ class DeadlineTransport(httpx2.BaseTransport):
     """
 
     def __init__(self, deadline: Deadline, ca_file: Path | None = None) -> None:
+        kept = limits()
         self._pool = httpcore2.ConnectionPool(
             ssl_context=httpx2.create_ssl_context(trusted(ca_file), trust_env=False),
-            max_connections=100,
-            max_keepalive_connections=20,
-            keepalive_expiry=5.0,
+            max_connections=kept.max_connections,
+            max_keepalive_connections=kept.max_keepalive_connections,
+            keepalive_expiry=kept.keepalive_expiry,
             network_backend=_Network(deadline),
         )
 
