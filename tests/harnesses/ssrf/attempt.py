@@ -27,7 +27,7 @@ REFUSALS = (
 REDIRECTED = ("the agent answered 30", "the agent closed the connection")  # while the task was still being sent
 RECEIVED = ("the receiver answered 30",)
 EVENT = "training.created"  # of which there is one
-SECONDS = 60.0
+SECONDS = 150.0  # for machines that are busy with something else
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (a server that listens beyond loopback is what this is about)
 
 
@@ -190,7 +190,7 @@ async def train(api: httpx2.AsyncClient, outcome: Outcome) -> None:
     body = {
         "name": "ssrf",
         "selection": {"strategy": "random", "min_clients": number, "max_clients": number},
-        "round_policy": {"deadline_seconds": 60, "max_wait_seconds": 0, "max_failed_rounds": 1},
+        "round_policy": {"deadline_seconds": SECONDS, "max_wait_seconds": 0, "max_failed_rounds": 1},
     }
     training = (await call(api, "POST", "/v1/trainings", json=body))["id"]
     model = encode({"w": np.zeros(4, np.float32)})
