@@ -2,7 +2,7 @@
 #
 #   PYTHON=/path/to/python3   the interpreter that makes .venv (by default the first one that is new enough)
 #   ARGS="..."                passed on by demo, test, mutation, bench and lock
-#   WORKERS=3                 processes that share the tests, or the mutants: one more than two cores, since many wait
+#   WORKERS=4                 processes that share the tests, or the mutants: two for each of two cores, since many wait
 #   DEPTH=10                  times as many examples for the slower property tests
 #   DB=sqlite KILLS=50        for crash and takeover: which database (postgres, if not said), and how many kills
 #   ARGS="--transport pull"   for crash; likewise "--stragglers carry" or "--topology relay", and "--lease 4" if this
@@ -25,7 +25,7 @@ SBOM := build/sbom
 TRACKERS := build/trackers
 SITE := build/docs
 AXE := build/axe/node_modules/axe-core/axe.min.js
-WORKERS ?= 3
+WORKERS ?= 4
 DB ?= postgres
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 

@@ -41,7 +41,7 @@ async def test_a_server_stands_an_attack(tmp_path: Path) -> None:
 
 
 async def test_rounds_go_on_in_a_process_of_their_own_while_the_api_is_attacked(tmp_path: Path) -> None:
-    run = Run(calm=1.0, attack=3.0, periods=1, callers="deep-json", apart=True)
+    run = Run(calm=1.0, attack=3.0, periods=1, shifts=10, callers="deep-json", apart=True)  # a tenth is quick to set up
     async with asyncio.timeout(PATIENCE):
         outcome = await attack(run, tmp_path / "hostile", None)
     assert (outcome.gone, outcome.status, outcome.left) == (None, 0, 0)

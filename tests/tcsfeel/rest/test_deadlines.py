@@ -78,7 +78,9 @@ def test_a_connection_is_given_up_before_the_server_closes_it() -> None:
     assert uvicorn.Config(create_app).timeout_keep_alive - deadlines.KEEP_SECONDS >= 1.0
 
 
-ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n{"items": [], "next_cursor": null}'
+ANSWER = (
+    b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n{"items": [], "next_cursor": null}'
+)
 
 
 async def call_twice(url: str) -> None:
