@@ -196,7 +196,14 @@ def logs(*, server: str, key: str | None, training_id: str, only: str | None, ro
     default="star",
     help="relay: agents send their updates to other agents over cheap links, which average them",
 )
-def demo(*, strategy: str, agents: int, keep: bool, seed: int, target: float, transport: str, topology: str) -> None:
+@click.option(
+    "--links",
+    type=click.Choice(["modelled", "shaped"]),
+    default="modelled",
+    help="shaped: bytes pass through proxies at the speeds of the links, instead of answers being held back",
+)
+@click.option("--slower", type=click.FloatRange(1, 1000), default=1.0, help="How many times slower all links are")
+def demo(*, agents: int, target: float, **options: Any) -> None:
     """Run the whole system once, until a training reaches 96.3 %.
 
     It starts a control plane and agents with real data, which use real HTTP on this machine.
@@ -204,14 +211,6 @@ def demo(*, strategy: str, agents: int, keep: bool, seed: int, target: float, tr
     from app import demo as demonstration  # noqa: PLC0415  (help should be quick)
 
     try:
-        demonstration.run(
-            strategy=strategy,
-            agents=agents,
-            keep=keep,
-            seed=seed,
-            target_accuracy=target,
-            transport=transport,
-            topology=topology,
-        )
+        demonstration.run(agents=agents, target_accuracy=target, **options)
     except demonstration.DemoFailed as error:
         fail(str(error))

@@ -1,7 +1,8 @@
 """Run the whole system once: a control plane, agents with skewed data, and a training until it reaches its target.
 
 The processes, the HTTP between them, the digits, the training and every accuracy are real. Only the devices are
-simulated: each answer is held back for as long as a small device and its link would take.
+simulated: each answer is held back for as long as a small device and its link would take. With shaped links, only
+computing is simulated, and the bytes travel at the speeds of the links.
 """
 
 from app.demo.errors import DemoFailed
@@ -20,6 +21,8 @@ def run(
     target_accuracy: float = TARGET,
     transport: str = "push",
     topology: str = "star",
+    links: str = "modelled",
+    slower: float = 1.0,
 ) -> None:
     """Run the demo and print a report. With `keep`, everything goes on running until Ctrl-C.
 
@@ -31,6 +34,9 @@ def run(
         target_accuracy: the share of the held-out digits, 0..1, that a model has to classify correctly.
         transport: ``push`` if the control plane calls the agents, ``pull`` if they ask it for their tasks.
         topology: ``star``, or ``relay`` if agents send their updates to other agents over cheap links between them.
+        links: ``modelled`` if answers are held back as long as a link would take, or ``shaped`` if their bytes pass
+            through proxies with the speeds and the latencies of the links.
+        slower: how many times as long as usual a byte takes over a link, 1 or more.
 
     Raises:
         DemoFailed: the target was not reached, or something failed before.
@@ -48,5 +54,7 @@ def run(
         target_accuracy=target_accuracy,
         transport=transport,
         topology=topology,
+        links=links,
+        slower=slower,
     )
     run_job(job, keep=keep)

@@ -32,12 +32,23 @@ class DeviceTrainer:
         device: the simulated device, with its speed and reliability.
         seed: the seed of the whole demo.
         position: the position of the client among all clients.
+        shaped: whether models travel over a link of the device's speed, so that the trainer takes no time for that.
         pause: waits for this many seconds, or for less if the task is no longer wanted.
     """
 
-    def __init__(self, shard: Shard, device: Device, *, seed: int, position: int, pause: Pause | None = None) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        device: Device,
+        *,
+        seed: int,
+        position: int,
+        shaped: bool = False,
+        pause: Pause | None = None,
+    ) -> None:
         self._shard = shard
         self._device = device
+        self._timed = device.without_link() if shaped else device
         self._seed = seed
         self._position = position
         self._pause = pause or wait
@@ -52,7 +63,7 @@ class DeviceTrainer:
         began = time.monotonic()
         inputs, labels = self._shard.train_inputs, self._shard.train_labels
         epochs, batch = hyperparameter(task, "local_epochs", 1), hyperparameter(task, "batch_size", 32)
-        seconds = self._device.fit_seconds(mlp.size(parameters), len(labels), epochs)
+        seconds = self._timed.fit_seconds(mlp.size(parameters), len(labels), epochs)
         self._fail_now_and_then(task, seconds)
         local = mlp.train(
             parameters,
@@ -75,7 +86,7 @@ class DeviceTrainer:
         began = time.monotonic()
         inputs, labels = self._shard.test_inputs, self._shard.test_labels
         result = EvaluateResult(len(labels), *mlp.measure(parameters, inputs, labels))
-        seconds = self._device.evaluate_seconds(mlp.size(parameters), len(labels))
+        seconds = self._timed.evaluate_seconds(mlp.size(parameters), len(labels))
         self._pause(seconds - (time.monotonic() - began))
         return result
 

@@ -16,6 +16,8 @@ class Row:
         traffic: the bytes over the server's links.
         selected, received: the number of selected clients, and of received updates.
         relayed: how many of these updates came through a relay.
+        learning: how many of the bytes are models on their way to clients that train, and their updates. The others
+            are models that clients measure.
         failures: the number of tries without an update in time.
         seconds: the wall time.
         fairness: Jain's index after this round, 0..1.
@@ -31,6 +33,7 @@ class Row:
     seconds: float
     fairness: float | None
     relayed: int = 0
+    learning: int = 0
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> "Row":
@@ -47,6 +50,7 @@ class Row:
             selected=len(parts),
             received=received,
             relayed=relayed,
+            learning=sum(part["bytes_sent"] + part["bytes_received"] for part in parts),
             failures=sum(part["attempts"] for part in parts) - (received - relayed),
             seconds=lasted.total_seconds(),
             fairness=value["fairness"],
@@ -68,6 +72,11 @@ class History:
     def traffic(self) -> int:
         """Return the bytes over the server's links in all rounds."""
         return sum(row.traffic for row in self.rows)
+
+    @property
+    def learning(self) -> int:
+        """Return the bytes over the server's links, in all rounds, that are for training."""
+        return sum(row.learning for row in self.rows)
 
     @property
     def failures(self) -> int:

@@ -24,6 +24,10 @@ from app.demo.world import World
 CLIENTS_A_ROUND = 10
 MAX_ROUNDS = 120
 RECIPES = {"star": "tcs-feel", "relay": "tcs-feel-relay"}  # by topology
+PACES = {
+    "modelled": "answers take as long as the modelled devices and links would",
+    "shaped": "bytes travel at the speeds of their links, answers take as long as the modelled devices would",
+}
 EPOCHS, BATCH, RATE = 5, 10, 0.5
 LOOK_SECONDS = 0.2
 
@@ -38,6 +42,19 @@ class Job:
     target_accuracy: float
     transport: str = "push"
     topology: str = "star"
+    links: str = "modelled"
+    slower: float = 1.0
+
+    def other(self) -> str | None:
+        """Return the command that does the same with the other topology; None if agents pull, which cannot relay."""
+        if self.transport == "pull":
+            return None
+        topology = "star" if self.topology == "relay" else "relay"
+        return (
+            f"tcsfeel demo --strategy {self.strategy} --agents {self.agents} --seed {self.seed}"
+            f" --target {self.target_accuracy:g} --topology {topology} --links {self.links}"
+            f" --slower {self.slower:g}"
+        )
 
     def training(self) -> dict[str, Any]:
         """Return the body of ``POST /v1/trainings``."""
@@ -70,18 +87,25 @@ def run_job(job: Job, *, keep: bool) -> None:
 def _run(job: Job, directory: Path, console: Console, *, keep: bool) -> None:
     began = time.monotonic()
     _print(console, f"Starting a control plane and {job.agents} agents")
-    with stage(directory, seed=job.seed, agents=job.agents, transport=job.transport) as found:
-        world = World.of(job.seed, job.agents)
+    with stage(
+        directory,
+        seed=job.seed,
+        agents=job.agents,
+        transport=job.transport,
+        links=job.links,
+        slower=job.slower,
+    ) as found:
+        world = World.of(job.seed, job.agents, slower=job.slower)
         found.plane.put("/v1/connectivity", world.connectivity())
         digits = world.held_out()
         total, held_out = len(digits.train_labels) + len(digits.test_labels), len(digits.test_labels)
         bandwidths = [device.bandwidth for device in world.network.devices]
+        speeds = f"{min(bandwidths):.3g} to {max(bandwidths):.3g} Mbps"
         _print(
             console,
             f"server   {found.plane.url}, all agents registered after {time.monotonic() - began:.1f} s",
             f"data     {total} digits, split by Dirichlet(0.3) over {job.agents} clients, {held_out} of them held out",
-            f"network  {world.network.sites} sites, {min(bandwidths):.0f} to {max(bandwidths):.0f} Mbps; answers take "
-            "as long as the modelled devices and links would, and some fail",
+            f"network  {world.network.sites} sites, {speeds}; {PACES[job.links]}, and some fail",
             "",
         )
         training_began = time.monotonic()
@@ -109,6 +133,8 @@ def _run(job: Job, directory: Path, console: Console, *, keep: bool) -> None:
             held_out=held_out,
             training_seconds=training_seconds,
             total_seconds=time.monotonic() - began,
+            shaped=job.links == "shaped",
+            other=job.other(),
         )
         _print(console, "", *summary(outcome))
         if keep:

@@ -7,7 +7,7 @@ not scaled.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,10 @@ class Device:
     compute: float
     reliability: float
 
+    def without_link(self) -> "Device":
+        """Return the device with a link that takes no time, for models that travel over a real one."""
+        return replace(self, bandwidth=math.inf, latency=0.0)
+
     def transfer_seconds(self, parameters: int) -> float:
         """Return the seconds that a model with this many parameters takes over the link to the server, one way."""
         return parameters * BYTES_PER_PARAMETER * 8 / 1e6 / self.bandwidth + self.latency / 1000
@@ -67,6 +71,16 @@ class Network:
     def sites(self) -> int:
         """Return the number of clusters."""
         return len({device.site for device in self.devices})
+
+    def slower(self, factor: float) -> "Network":
+        """Return the network with links that take `factor` times as long for each byte. Latencies stay the same."""
+        devices = tuple(replace(device, bandwidth=device.bandwidth / factor) for device in self.devices)
+        return Network(devices, self.costs * factor)
+
+    def speed_between(self, one: int, other: int) -> float:
+        """Return the MB/s of the link between two devices by position, or of the slowest link if they have none."""
+        cost = self.costs[one, other]
+        return float(1 / (cost if np.isfinite(cost) else self.costs[np.isfinite(self.costs)].max()))
 
 
 def network(size: int, rng: np.random.Generator) -> Network:

@@ -49,10 +49,13 @@ def data_directory(*, keep: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def stage(directory: Path, *, seed: int, agents: int, transport: str = "push") -> Iterator[Stage]:
+def stage(
+    directory: Path, *, seed: int, agents: int, transport: str = "push", links: str = "modelled", slower: float = 1.0
+) -> Iterator[Stage]:
     """Start everything for the block. After the block, all processes have ended.
 
     With the `transport` ``push`` the control plane calls the agents, and with ``pull`` they ask it for their tasks.
+    With `links` that are ``shaped``, models travel at the speeds of the devices' links. `slower` is that of `World.of`.
 
     Raises:
         DemoFailed: something did not start.
@@ -81,7 +84,7 @@ def stage(directory: Path, *, seed: int, agents: int, transport: str = "push") -
                     Child(
                         f"process {share + 1} of the agents",
                         "app.demo.fleet:main",
-                        *(url, str(secret), transport, *map(str, numbers)),
+                        *(url, str(secret), transport, links, str(slower), *map(str, numbers)),
                         log=directory / f"agents-{share + 1}.log",
                         environment=settings,
                     )

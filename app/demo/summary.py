@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from app.demo.baseline import Baseline
 from app.demo.history import History
@@ -17,6 +18,8 @@ class Outcome:
     Attributes:
         recipe: the name of the training's recipe.
         strategy: the strategy that chose the clients.
+        shaped: whether bytes travelled at the speeds of links.
+        other: the command that runs the same with the other topology; None if agents pull.
         baseline: what random selection and FedAvg reach.
         reached: whether the accuracy that the agents measured is at least the target.
         right, held_out: how many held-out digits this process classifies correctly with the downloaded final model, and
@@ -34,6 +37,8 @@ class Outcome:
     held_out: int
     training_seconds: float
     total_seconds: float
+    shaped: bool = False
+    other: str | None = None
 
 
 def summary(outcome: Outcome) -> Iterator[str]:
@@ -53,9 +58,25 @@ def summary(outcome: Outcome) -> Iterator[str]:
     if relayed := sum(row.relayed for row in history.rows):
         received = sum(row.received for row in history.rows)
         yield f"relays         {relayed} of {received} updates came through other agents"
+    if outcome.shaped:
+        yield from _links(outcome)
     yield f"without it     {_without(outcome)}"
     yield f"fairness       {fairness:.3f} (Jain's index of how often each client took part; 1 is even)"
     yield f"failures       {history.failures} attempts failed or got no answer, and the training went on"
+
+
+def _links(outcome: Outcome) -> Iterator[str]:
+    """Say what a round costs on links that are not modelled, and which command shows what another topology costs."""
+    history = outcome.history
+    rounds = max(len(history.rows), 1)
+    traffic, learning = (total / MEGABYTE / rounds for total in (history.traffic, history.learning))
+    seconds = median(row.seconds for row in history.rows) if history.rows else 0.0
+    yield (
+        f"links          {traffic:.2f} MB a round over the server's links, {learning:.2f} MB of it to train; a round"
+        f" takes {seconds:.2f} s at the median"
+    )
+    if outcome.other is not None:
+        yield f"compare with   {outcome.other}"
 
 
 def _without(outcome: Outcome) -> str:

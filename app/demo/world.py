@@ -20,20 +20,23 @@ class World:
     network: Network
 
     @classmethod
-    def of(cls, seed: int, clients: int) -> "World":
-        """Make the world of a seed."""
+    def of(cls, seed: int, clients: int, *, slower: float = 1.0) -> "World":
+        """Make the world of a seed, in which links take `slower` times as long for each byte as usual."""
         return cls(
             seed,
             tuple(f"edge-{number:02}" for number in range(1, clients + 1)),
             tuple(shards(clients, np.random.default_rng([seed, 0]))),
-            network(clients, np.random.default_rng([seed, 1])),
+            network(clients, np.random.default_rng([seed, 1])).slower(slower),
         )
 
-    def trainers(self, share: int, shares: int) -> dict[str, DeviceTrainer]:
-        """Return the trainers of every `shares`-th client, beginning with the position `share`, by client id."""
+    def trainers(self, share: int, shares: int, *, shaped: bool = False) -> dict[str, DeviceTrainer]:
+        """Return the trainers of every `shares`-th client, beginning with the position `share`, by client id.
+
+        `shaped` says whether models travel over links with the speeds of the devices; see `DeviceTrainer`.
+        """
         return {
             self.client_ids[position]: DeviceTrainer(
-                self.shards[position], self.network.devices[position], seed=self.seed, position=position
+                self.shards[position], self.network.devices[position], seed=self.seed, position=position, shaped=shaped
             )
             for position in range(share, len(self.client_ids), shares)
         }

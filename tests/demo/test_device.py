@@ -12,9 +12,11 @@ from tcsfeel.wire.tasks import Task, TaskKind
 SHARD = shards(50, np.random.default_rng(1))[0]
 
 
-def make(reliability: float, pause: Callable[[float], None], seed: int = 1, position: int = 0) -> DeviceTrainer:
+def make(
+    reliability: float, pause: Callable[[float], None], seed: int = 1, position: int = 0, *, shaped: bool = False
+) -> DeviceTrainer:
     device = Device(site=2, bandwidth=1.0, latency=1000.0, compute=0.05, reliability=reliability)
-    return DeviceTrainer(SHARD, device, seed=seed, position=position, pause=pause)
+    return DeviceTrainer(SHARD, device, seed=seed, position=position, shaped=shaped, pause=pause)
 
 
 def task(number: int = 1, kind: TaskKind = "fit") -> Task:
@@ -57,6 +59,17 @@ def test_answers_are_held_back_as_long_as_the_device_and_its_link_would_take() -
     expected_evaluation = 1.15392 + 1.0 + 2 * 4810 * len(SHARD.test_labels) / 5e7
     assert pauses == [pytest.approx(expected_fit, abs=1.0), pytest.approx(expected_evaluation, abs=1.0)]
     assert pauses[0] <= expected_fit  # what the real computation took is part of it
+
+
+def test_with_shaped_links_only_computing_takes_time_and_the_profile_states_the_link() -> None:
+    pauses: list[float] = []
+    trainer = make(1.0, pauses.append, shaped=True)
+    parameters = trainer.initial_parameters()
+    trainer.fit(parameters, task())
+    trainer.evaluate(parameters, task(kind="evaluate"))
+    assert pauses[0] <= 6 * 4810 * len(SHARD.train_labels) * 2 / 5e7
+    assert pauses[1] <= 2 * 4810 * len(SHARD.test_labels) / 5e7
+    assert (trainer.profile().bandwidth, trainer.profile().latency) == (1, 1000)
 
 
 def test_an_update_depends_on_seed_client_and_round_alone() -> None:

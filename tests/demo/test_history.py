@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,10 @@ from app.demo.summary import Outcome, summary
 
 
 def part(status: str, attempts: int) -> dict[str, Any]:
-    return {"client_id": "c", "status": status, "attempts": attempts, "relay": None}
+    return {"client_id": "c", "status": status, "attempts": attempts, "relay": None} | {
+        "bytes_sent": 30_000 * attempts,
+        "bytes_received": 20_000,
+    }
 
 
 def answer(number: int = 1, **changes: Any) -> dict[str, Any]:
@@ -32,6 +36,7 @@ def test_a_row_counts_tries_that_gave_no_update() -> None:
     assert (row.selected, row.received) == (4, 2)
     assert row.failures == 5  # two before the second update, two that failed, one that was late
     assert row.seconds == 1.5
+    assert row.learning == 30_000 * (1 + 3 + 2 + 1) + 4 * 20_000
 
 
 def test_an_abandoned_round_has_no_accuracy_and_perhaps_no_cost() -> None:
@@ -90,3 +95,9 @@ def test_a_summary_says_what_was_measured_where(reached: bool, verdict: str) -> 
     assert "has 90 of 100 digits right: 0.9000" in text
     assert "1.2 s of link time, 2.0 MB" in text
     assert "failures       5 " in text
+    assert "links " not in text
+    shaped = "\n".join(summary(replace(outcome, shaped=True, other="tcsfeel demo --topology relay")))
+    assert (
+        "links          2.00 MB a round over the server's links, 0.29 MB of it to train; a round takes 1.50 s" in shaped
+    )
+    assert "compare with   tcsfeel demo --topology relay\n" in shaped

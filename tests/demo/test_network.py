@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from app.demo.network import BANDWIDTH, COMPUTE, LATENCY, RELIABILITY, Device, link_costs, network
+from app.demo.network import BANDWIDTH, COMPUTE, LATENCY, RELIABILITY, Device, Network, link_costs, network
 
 
 def test_a_link_is_slower_with_distance_and_ends_at_its_reach() -> None:
@@ -13,6 +13,12 @@ def test_a_link_is_slower_with_distance_and_ends_at_its_reach() -> None:
     assert costs[0, 1] == pytest.approx(8 / 100 * 2)  # half of 100 Mbps at 100 m
     assert costs[0, 2] == pytest.approx(8 / 100 * 10)  # a tenth at 300 m
     assert costs[0, 3] == math.inf
+
+
+def test_a_link_that_is_not_in_the_matrix_is_as_slow_as_the_slowest() -> None:
+    costs = np.array([[0, 0.1, math.inf], [0.1, 0, 0.8], [math.inf, 0.8, 0]])
+    found = Network((), costs)
+    assert [found.speed_between(0, other) for other in (1, 2)] == [pytest.approx(10), pytest.approx(1.25)]
 
 
 def test_a_device_takes_the_time_of_its_link_and_its_compute() -> None:
