@@ -2,8 +2,9 @@
 
 One loop of each process asks the database for new events, four times a second as long as somebody reads, and keeps the
 newest ones in memory. Readers who are up to date get their events from there. A reader who is behind reads the database
-until it has caught up. Ids of events become visible in their order (`app.store.events`), so no reader misses an event
-or gets one twice, whichever server it asks.
+until it has caught up: readers who want the same share one read, and few reads are made at once, so that they leave
+connections to everybody else. Ids of events become visible in their order (`app.store.events`), so no reader misses an
+event or gets one twice, whichever server it asks.
 
 Readers are woken a few at a time: all of them in one pass of the event loop would hold rounds, which write most events
 just when they have the most to do.
@@ -18,6 +19,7 @@ from itertools import takewhile
 
 from app.services.events.log import EventLog
 from app.sharing import Portions
+from app.store.availability import NoFreeConnection
 from app.store.database import Database
 from app.store.events import EventPage, RecordedEvent
 from app.store.outages import Outage
@@ -28,6 +30,8 @@ LOOK_SECONDS = 0.25
 REMEMBERED = 2000  # events
 BATCH = 500  # events that are read at once
 WOKEN = 20  # readers that go on in one pass of the event loop
+PAST_READS = 2  # of readers who are behind, that are made at once
+PAST_SECONDS = 10.0  # that a reader who is behind waits for its turn
 
 
 class TooManyReaders(Picklable):
@@ -78,6 +82,8 @@ class EventFeed:
         self._newest: int | None = None  # id of the newest event that the loop has seen
         self._told: int | None = None  # the newest event that readers were woken for
         self._waiting: set[asyncio.Future[None]] = set()
+        self._past: dict[tuple[int, int, EventFilter], asyncio.Task[EventPage]] = {}
+        self._past_turns = asyncio.Semaphore(PAST_READS)
         self._outage = Outage()
         self.stopping = False
 
@@ -123,10 +129,16 @@ class EventFeed:
         """Look for new events until cancelled, as long as there are readers. A look that fails is made again."""
         while True:
             if not self._readers:
+                self._forget()
                 self._wanted.clear()
                 await self._wanted.wait()
             await self._outage.outlast(self._look, "new events could not be read")
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _forget(self) -> None:
+        """Empty the memory, since nobody keeps it up to date while there are no readers."""
+        self._recent.clear()
+        self._newest = None
 
     def stop(self) -> None:
         """End every wait, those to come included, because the server stops."""
@@ -137,14 +149,35 @@ class EventFeed:
         """Read from memory if that has all events beyond the cursor, else from the database."""
         newest = self._newest
         if newest is None or after < (self._recent[0].id - 1 if self._recent else newest):
-            return await self._log.page(
-                after=after, limit=limit, training_id=only.training_id, client_id=only.client_id, types=only.types
-            )
+            return await self._read_past(after, limit, only)
         beyond = takewhile(lambda event: event.id > after, reversed(self._recent))
         items = [event for event in beyond if only.matches(event)][::-1]
         if len(items) > limit:
             return EventPage(items[:limit], more=True, cursor=items[limit - 1].id)
         return EventPage(items, more=False, cursor=max(after, newest))
+
+    async def _read_past(self, after: int, limit: int, only: EventFilter) -> EventPage:
+        """Read from the database, or wait for another reader's read of the same."""
+        wanted = (after, limit, only)
+        task = self._past.get(wanted)
+        if task is None:
+            task = self._past[wanted] = asyncio.create_task(self._read_in_turn(after, limit, only))
+            task.add_done_callback(lambda _: self._past.pop(wanted))
+        return await asyncio.shield(task)
+
+    async def _read_in_turn(self, after: int, limit: int, only: EventFilter) -> EventPage:
+        """Read from the database. Raises `NoFreeConnection` if other readers take too long."""
+        try:
+            async with asyncio.timeout(PAST_SECONDS):
+                await self._past_turns.acquire()
+        except TimeoutError as error:
+            raise NoFreeConnection(f"other readers of old events were busy for {PAST_SECONDS:g} s") from error
+        try:
+            return await self._log.page(
+                after=after, limit=limit, training_id=only.training_id, client_id=only.client_id, types=only.types
+            )
+        finally:
+            self._past_turns.release()
 
     async def _grown(self, after: int, seconds: float) -> bool:
         """Wait until there are events beyond a cursor. Returns False if there are none after `seconds`."""

@@ -29,7 +29,7 @@ async def find_out(tab: Tab, check: Check) -> None:
     member = str(await tab.run(f"{ALARM}.querySelector('.ids a').textContent"))
     await tab.run(f"{ALARM}.querySelector('.ids a').click()")
     await tab.shows("Its part in rounds")
-    await tab.until(f"document.querySelector('h1').textContent === {json.dumps(member)}")
+    await tab.until(f"document.querySelector('h1')?.textContent === {json.dumps(member)}")
     await tab.shows("training, a fault of its trainer")
     check(
         f"2. one of them, {member}, failed in its own trainer, so neither its link nor the server is at fault",

@@ -90,6 +90,37 @@ async def test_a_reader_that_comes_after_a_time_without_readers_misses_nothing(
         assert await follow(feed, 10, after=1) == list(range(2, 12))
 
 
+async def test_an_event_is_seen_also_after_the_last_reader_has_left(sqlite: Database) -> None:
+    async with running(sqlite) as feed:
+        await write(sqlite, "a")
+        assert await follow(feed, 1) == [1]
+        await write(sqlite, "b")
+        async with asyncio.timeout(SOON):
+            while names(await feed.page(after=0, limit=10)) != ["a", "b"]:  # noqa: ASYNC110  (the loop tells nobody)
+                await asyncio.sleep(0.01)
+
+
+async def test_readers_who_are_behind_share_reads_and_leave_connections_to_others(sqlite_url: str) -> None:
+    reads: list[str] = []
+    db = Database(sqlite_url, pool_size=5, on_end=lambda kind, _seconds: reads.append(kind))
+    try:
+        feed = EventFeed(db, places=30)
+        await write(db, *(f"c{number}" for number in range(30)))
+        reads.clear()
+        alike = await asyncio.gather(*(feed.page(after=0, limit=30) for _ in range(30)))
+        assert [len(page.items) for page in alike] == [30] * 30
+        assert reads == ["read"]
+        different = asyncio.gather(*(feed.page(after=number, limit=30) for number in range(30)))
+        most = 0
+        while not different.done():
+            await asyncio.sleep(0)
+            most = max(most, db.connections()[0])
+        assert [len(page.items) for page in different.result()] == list(range(30, 0, -1))
+        assert most == feeds.PAST_READS
+    finally:
+        await db.dispose()
+
+
 async def test_a_filter_leaves_out_what_a_reader_does_not_want(db: Database) -> None:
     async with running(db) as feed:
         only = EventFilter(client_id="b")
