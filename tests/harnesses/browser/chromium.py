@@ -15,6 +15,7 @@ import aiohttp
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 30.0
 LOOK_SECONDS = 0.1
+UNREAD = ("/events/stream", "/session")  # paths of calls whose answers the page does not read to their end
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",
@@ -35,7 +36,7 @@ def installed() -> str | None:
 
 
 class Tab:
-    """One tab. It notes what the page says on its console, and which hosts it calls."""
+    """One tab. It notes what the page says on its console, which hosts it calls, and which calls have not ended."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -43,6 +44,7 @@ class Tab:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self.console: list[str] = []
         self.hosts: set[str] = set()
+        self.calls: set[str] = set()
 
     async def listen(self) -> None:
         """Receive answers and events until the browser ends."""
@@ -51,7 +53,12 @@ class Tab:
             if "id" in told:
                 self._waiting.pop(told["id"]).set_result(told)
             elif told["method"] == "Network.requestWillBeSent":
-                self.hosts.add(urlsplit(told["params"]["request"]["url"]).netloc)
+                url = urlsplit(told["params"]["request"]["url"])
+                self.hosts.add(url.netloc)
+                if not url.path.endswith(UNREAD):
+                    self.calls.add(told["params"]["requestId"])
+            elif told["method"] in {"Network.loadingFinished", "Network.loadingFailed"}:
+                self.calls.discard(told["params"]["requestId"])
             elif told["method"] == "Runtime.exceptionThrown":
                 self.console.append(str(told["params"]["exceptionDetails"]))
             elif told["method"] == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
