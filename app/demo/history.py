@@ -18,6 +18,7 @@ class Row:
         relayed: how many of these updates came through a relay.
         learning: how many of the bytes are models on their way to clients that train, and their updates. The others
             are models that clients measure.
+        last_update: the most seconds that an update took, from when its task was sent.
         failures: the number of tries without an update in time.
         seconds: the wall time.
         fairness: Jain's index after this round, 0..1.
@@ -34,6 +35,7 @@ class Row:
     fairness: float | None
     relayed: int = 0
     learning: int = 0
+    last_update: float = 0.0
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> "Row":
@@ -50,6 +52,7 @@ class Row:
             selected=len(parts),
             received=received,
             relayed=relayed,
+            last_update=max((part["seconds"] or 0.0 for part in parts if part["status"] == "received"), default=0.0),
             learning=sum(part["bytes_sent"] + part["bytes_received"] for part in parts),
             failures=sum(part["attempts"] for part in parts) - (received - relayed),
             seconds=lasted.total_seconds(),

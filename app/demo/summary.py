@@ -70,11 +70,11 @@ def _links(outcome: Outcome) -> Iterator[str]:
     history = outcome.history
     rounds = max(len(history.rows), 1)
     traffic, learning = (total / MEGABYTE / rounds for total in (history.traffic, history.learning))
-    seconds = median(row.seconds for row in history.rows) if history.rows else 0.0
-    yield (
-        f"links          {traffic:.2f} MB a round over the server's links, {learning:.2f} MB of it to train; a round"
-        f" takes {seconds:.2f} s at the median"
-    )
+    yield f"links          {traffic:.2f} MB a round over the server's links, {learning:.2f} MB of it to train"
+    if history.rows:
+        seconds = median(row.seconds for row in history.rows)
+        updates = median(row.last_update for row in history.rows)
+        yield f"medians        {seconds:.2f} s a round, and {updates:.2f} s until its last update"
     if outcome.other is not None:
         yield f"compare with   {outcome.other}"
 

@@ -14,6 +14,7 @@ def part(status: str, attempts: int) -> dict[str, Any]:
     return {"client_id": "c", "status": status, "attempts": attempts, "relay": None} | {
         "bytes_sent": 30_000 * attempts,
         "bytes_received": 20_000,
+        "seconds": 1.25 if status == "received" else 9.0,
     }
 
 
@@ -36,6 +37,7 @@ def test_a_row_counts_tries_that_gave_no_update() -> None:
     assert (row.selected, row.received) == (4, 2)
     assert row.failures == 5  # two before the second update, two that failed, one that was late
     assert row.seconds == 1.5
+    assert row.last_update == 1.25
     assert row.learning == 30_000 * (1 + 3 + 2 + 1) + 4 * 20_000
 
 
@@ -97,7 +99,6 @@ def test_a_summary_says_what_was_measured_where(reached: bool, verdict: str) -> 
     assert "failures       5 " in text
     assert "links " not in text
     shaped = "\n".join(summary(replace(outcome, shaped=True, other="tcsfeel demo --topology relay")))
-    assert (
-        "links          2.00 MB a round over the server's links, 0.29 MB of it to train; a round takes 1.50 s" in shaped
-    )
+    assert "links          2.00 MB a round over the server's links, 0.29 MB of it to train\n" in shaped
+    assert "medians        1.50 s a round, and 1.25 s until its last update\n" in shaped
     assert "compare with   tcsfeel demo --topology relay\n" in shaped
