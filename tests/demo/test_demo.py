@@ -102,7 +102,7 @@ def test_a_demo_that_is_told_to_end_cleans_up(place: Place) -> None:
 
 
 def test_a_demo_that_is_kept_answers_until_ctrl_c_and_keeps_its_files(place: Place) -> None:
-    demo = place.start("--agents", "10", "--target", "0.2", "--links", "shaped", "--topology", "relay", "--keep")
+    demo = place.start("--agents", "10", "--target", "0.2", "--links", "shaped", "--keep")
     lines = read_until(demo, "curl -s http")
     url = lines[-1].split()[-1].removesuffix("/metrics")
     (directory,) = (place.root / "tmp").iterdir()
