@@ -87,21 +87,21 @@ LinkOf = Callable[[bytes], Link]
 @asynccontextmanager
 async def proxied(upstream: tuple[str, int], link_of: LinkOf) -> AsyncIterator[int]:
     """Listen while the block runs, and carry each connection to `upstream` over its link. Yields the port."""
-    callers = set[asyncio.StreamWriter]()
+    connections = set[asyncio.Task[None]]()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        callers.add(writer)
-        try:
-            await _carry(reader, writer, upstream, link_of)
-        finally:
-            callers.discard(writer)
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(_carry(reader, writer, upstream, link_of))
+        connections.add(connection)
+        connection.add_done_callback(connections.discard)
 
     async with await asyncio.start_server(serve, HOST, 0, limit=HEAD_BYTES) as server:
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
-            for writer in callers:
-                writer.transport.abort()
+            ending = list(connections)
+            for connection in ending:
+                connection.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
 
 
 async def _carry(
