@@ -23,6 +23,7 @@ from app.demo.stage import ONE_THREAD
 from app.threads import in_thread
 from benchmarks.arena import Served, Stuck, served, wait_for
 from benchmarks.machine import Times, Usage, cpu_seconds
+from tcsfeel.rest.deadlines import KEEP_SECONDS
 from tcsfeel.wire.codec import decode, encode
 from tcsfeel.wire.tasks import TaskResult, read_task, result_metadata
 
@@ -31,6 +32,7 @@ SHARE = 0.2  # of a core, the bar for idle agents
 MEGABYTES = 300.0  # resident, likewise
 HAND_OVER_MS = 100.0  # the bar for the median
 AT_ONCE = 8  # keys that are made
+AGAIN_SECONDS = 2.0  # after which an agent asks again if it got no answer
 FLOATS = 1_000
 PROFILE = {"data_size": 100, "compute_capacity": 1.0, "bandwidth": 10.0, "latency": 10.0}
 RESULT = TaskResult(num_examples=100, loss=0.5, accuracy=0.5)
@@ -59,7 +61,7 @@ async def _measure(found: Served, options: argparse.Namespace) -> int:
         resident = Usage.of(found.server.pid).memory
         print(
             f"{options.clients} idle agents: {used / seconds:.1%} of a core, {resident:.0f} MB resident, "
-            f"{fleet.asked} questions   {times.report(used)}",
+            f"{fleet.asked} questions, {fleet.broken} of them without an answer   {times.report(used)}",
             flush=True,
         )
         await in_thread("files", _train, found, options.rounds, options.selected)
@@ -105,11 +107,11 @@ class _Fleet:
     def __init__(self, found: Served, clients: int) -> None:
         self._found = found
         self._clients = clients
-        self.asked = 0
+        self.asked, self.broken = 0, 0
         self._agents: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS)
         self._http = aiohttp.ClientSession(
             self._found.plane.url, connector=connector, timeout=aiohttp.ClientTimeout(total=None)
         )
@@ -142,13 +144,23 @@ class _Fleet:
         path, headers = f"/v1/clients/{client_id}/tasks", _authorized(key)
         while True:
             self.asked += 1
-            async with self._http.get(f"{path}/next", params={"wait": "30"}, headers=headers) as answer:
-                body = await answer.read()
-            if answer.status == HTTPStatus.OK:
-                task_id, result = _worked(body)
-                await (await self._http.put(f"{path}/{task_id}/result", data=result, headers=headers | _TYPE)).read()
-            elif (pause := float(answer.headers.get("Retry-After", "0"))) > 0:
+            try:
+                pause = await self._ask(path, headers)
+            except aiohttp.ClientError:  # such as a server without a place for another connection
+                self.broken += 1
+                pause = AGAIN_SECONDS
+            if pause > 0:
                 await asyncio.sleep(pause)
+
+    async def _ask(self, path: str, headers: dict[str, str]) -> float:
+        """Ask for a task, work on it if there is one, and return for how many seconds the server asks to wait."""
+        async with self._http.get(f"{path}/next", params={"wait": "30"}, headers=headers) as answer:
+            body = await answer.read()
+        if answer.status == HTTPStatus.OK:
+            task_id, result = _worked(body)
+            await (await self._http.put(f"{path}/{task_id}/result", data=result, headers=headers | _TYPE)).read()
+            return 0.0
+        return float(answer.headers.get("Retry-After", "0"))
 
 
 _TYPE = {"Content-Type": "application/vnd.safetensors"}

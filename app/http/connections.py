@@ -121,8 +121,8 @@ class QuickConnection(Connection):
             self.cycle = None  # type: ignore[assignment]  # as before the first request
         return exchange
 
-    def _welcome(self) -> None:
-        self.server_state.welcome(self)
+    def _welcome(self, device: bool = False) -> None:
+        self.server_state.welcome(self, device)
 
     def _unset_keepalive(self) -> None:
         if self.timeout_keep_alive_task is not None:

@@ -70,7 +70,7 @@ async def authenticate(request: Request) -> Principal:
         by = LOCAL_CALLER
     else:
         raise Unauthenticated
-    welcome(request.scope)
+    welcome(request.scope, device=by.role == "agent")
     request.state.principal = by
     return by
 
@@ -94,7 +94,7 @@ async def invited(request: Request) -> Principal:
     """Find the invitation whose secret a device has sent. Returns the caller as events name it."""
     given = await _bearer(request)
     found = await wired(request).invitations.shown(None if given is None else given.credentials)
-    welcome(request.scope)
+    welcome(request.scope, device=True)
     request.state.invitation = found
     return Principal("agent", f"invitation {found.id}")
 

@@ -7,10 +7,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from app import logs
 from app.settings import LogSettings
+from tcsfeel.inbound.welcoming import EXTENSION
 from tests.api import AUTHORIZED, KEY, Api, assert_problem, caller, profile, running_api
 
 TOKEN = "s3cr3t-of-edge-7"
@@ -149,3 +151,18 @@ async def test_the_name_of_a_field_that_is_not_known_is_the_one_thing_repeated(s
     )
     problem = assert_problem(response, 422, "/data_size", "/secret")
     assert "this" not in json.dumps(problem)
+
+
+async def test_devices_are_told_from_other_callers_who_show_a_key(sqlite_api: Api) -> None:
+    """They leave connections to the others, for which the HTTP server has to know who is one."""
+    welcomed: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("extensions", {})[EXTENSION] = welcomed.append
+        await sqlite_api.app(scope, receive, send)
+
+    new = (await sqlite_api.http.post("/v1/keys", json={"name": "x", "role": "agent", "client_id": "edge-7"})).json()
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://127.0.0.1:8080") as http:
+        for key, status in ((KEY, 200), (new["key"], 403)):
+            assert (await http.get("/v1/caller", headers={"Authorization": f"Bearer {key}"})).status_code == status
+    assert welcomed == [False, True]

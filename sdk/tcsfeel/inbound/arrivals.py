@@ -51,12 +51,16 @@ class Arrivals(ServerState):
             self._evict_stranger()
         self._strangers.setdefault(guest.address, {})[guest] = None
 
-    def welcome(self, guest: Guest) -> None:
-        """Give a caller who has shown a key a place that no stranger can take. Raises `Crowded`."""
+    def welcome(self, guest: Guest, device: bool = False) -> None:
+        """Give a caller who has shown a key a place that no stranger can take. Raises `Crowded`.
+
+        Devices wait for tasks, each with a connection of its own, and leave some places to other callers.
+        """
         if guest in self._known:
             return
         bounds = self._bounds_now
-        if len(self._known) >= bounds.places - bounds.stranger_places:
+        free = bounds.places - bounds.stranger_places - len(self._known)
+        if free <= (bounds.kept_places if device else 0):
             resting = self._resting()
             if resting is None:
                 raise Crowded(bounds.places)

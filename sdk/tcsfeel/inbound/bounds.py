@@ -38,6 +38,11 @@ class Bounds:
         return max(1, self.places // 4)
 
     @property
+    def kept_places(self) -> int:
+        """Return how many of the places for callers with a key devices leave to people and programs."""
+        return max(1, (self.places - self.stranger_places) // 16)
+
+    @property
     def backlog(self) -> int:
         """Return how many connections the kernel keeps waiting; one turn of the loop accepts as many."""
         return max(1, min(128, self.places // 4))

@@ -192,7 +192,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         """Run the application, which asks for the body. If it answers before the body ends, close the connection."""
         scope["extensions"] = {
             **scope.get("extensions", {}),
-            EXTENSION: lambda: self.server_state.welcome(self),
+            EXTENSION: lambda device=False: self.server_state.welcome(self, device),
             KNOWN: self.server_state.knows(self),
             pace.EXTENSION: self._patience.renew,
         }

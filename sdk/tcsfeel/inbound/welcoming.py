@@ -16,11 +16,11 @@ class Crowded(Picklable):
         super().__init__(f"all {places} connections are busy: try again in a moment")
 
 
-def welcome(scope: Mapping[str, Any]) -> None:
+def welcome(scope: Mapping[str, Any], *, device: bool = False) -> None:
     """Note that the sender of a request has shown a key. Raises `Crowded`. Does nothing under another server."""
     take = scope.get("extensions", {}).get(EXTENSION)
     if take is not None:
-        take()
+        take(device)
 
 
 def is_known(scope: Mapping[str, Any]) -> bool:

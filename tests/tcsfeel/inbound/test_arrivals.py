@@ -64,6 +64,26 @@ def test_a_caller_with_a_key_takes_the_place_of_one_that_rests_and_of_no_other()
     assert [guest.evicted for guest in (*busy, newcomer, late)] == [False] * 7
 
 
+def test_devices_leave_places_to_other_callers() -> None:
+    """7 500 devices that waited for their tasks took every place, and operators were answered 503."""
+    arrivals = Arrivals(Bounds(places=64))  # 48 of them for callers with a key, 3 of which devices leave free
+    devices = [Guest("10.0.0.1") for _ in range(46)]
+    for guest in devices:
+        arrivals.arrive(guest)
+    for guest in devices[:45]:
+        arrivals.welcome(guest, device=True)
+    with pytest.raises(Crowded):
+        arrivals.welcome(devices[45], device=True)
+    for _ in range(3):
+        arrivals.welcome(Guest("10.0.0.2"))
+    with pytest.raises(Crowded):
+        arrivals.welcome(Guest("10.0.0.2"))
+    devices[0].idle = True
+    arrivals.leave(devices[1])
+    arrivals.welcome(devices[45], device=True)
+    assert devices[0].evicted, "no place was free for a device, though one was free"
+
+
 def test_strangers_lose_their_places_at_once_where_descriptors_are_short() -> None:
     arrivals = Arrivals(Bounds(places=64))
     strangers = [Guest("10.0.0.1") for _ in range(6)]
