@@ -11,6 +11,7 @@ import sqlite3
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Self
@@ -134,11 +135,18 @@ class _Fleet:
         self._agents.append(asyncio.create_task(self._agent(client_id, made["key"])))
 
     async def _json(self, method: str, path: str, key: str, body: object) -> dict[str, str]:
-        async with self._http.request(method, path, json=body, headers=_authorized(key)) as answer:
-            if not answer.ok:
-                raise Stuck(f"{method} {path}: {answer.status} {await answer.text()}")
-            found: dict[str, str] = json.loads(await answer.read())
-            return found
+        """Call until there is an answer: a server that is full closes connections, and asks to come back."""
+        while True:
+            pause = AGAIN_SECONDS
+            with suppress(aiohttp.ClientError):
+                async with self._http.request(method, path, json=body, headers=_authorized(key)) as answer:
+                    if answer.ok:
+                        found: dict[str, str] = json.loads(await answer.read())
+                        return found
+                    if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                        raise Stuck(f"{method} {path}: {answer.status} {await answer.text()}")
+                    pause = float(answer.headers["Retry-After"])
+            await asyncio.sleep(pause)
 
     async def _agent(self, client_id: str, key: str) -> None:
         path, headers = f"/v1/clients/{client_id}/tasks", _authorized(key)
