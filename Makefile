@@ -51,7 +51,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help install demo test coverage check lint types layers format bench flower mutation crash upgrade crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser pictures readers fuzz lowest validators sbom site topology trackers sdists protos released lock clean
+.PHONY: help install demo test coverage check lint types layers format bench flower mutation crash upgrade crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser readers fuzz lowest validators sbom site topology trackers sdists protos released lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -138,9 +138,6 @@ authz: $(DEV) ## Call every operation as every kind of caller, and see that exac
 
 browser: $(DEV) $(if $(shell command -v npm),$(AXE)) ## Go through every view of the dashboard in a real Chromium, with a fault to find (ARGS="--pictures DIRECTORY")
 	@$(BIN)/python -m tests.harnesses.browser $(if $(shell command -v npm),--axe $(AXE)) $(ARGS)
-
-pictures: $(DEV) ## Compare pictures of every view of the dashboard with the kept ones (ARGS="--into DIRECTORY"; --renew keeps them)
-	@$(BIN)/python -m tests.harnesses.browser.pictures $(ARGS)
 
 readers: $(DEV) ## Follow events with 200 readers and 5 webhooks, kill who serves them, and see what it costs (DB=sqlite KILLS=2)
 	@$(BIN)/python -m tests.harnesses.readers $(EACH_DB) --kills $(or $(KILLS),6) $(ARGS)

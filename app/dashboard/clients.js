@@ -74,7 +74,7 @@ export class ClientView {
 		this.panels.measured.show([client.measured, client.data_size, client.bandwidth, client.latency, client.reliability], () => measured(client));
 		this.panels.breaker.show([guard, changes.at(-1)?.id], () => [failures(guard), breakerHistory(changes)]);
 		if (Date.now() - this.#partsAt > EVERY_SECONDS * 1000) [this.#parts, this.#partsAt] = [await this.#participations(), Date.now()];
-		this.panels.figures.show(this.#parts, (parts) => figureCharts(parts, this.app.width(2)));
+		this.panels.figures.show([this.#parts, this.app.width(2)], ([parts, width]) => figureCharts(parts, width));
 		this.panels.parts.show(this.#parts, participations);
 		return LIVE;
 	}

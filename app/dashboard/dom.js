@@ -50,12 +50,17 @@ export class Panel {
 	}
 }
 
+// On a phone, rows are blocks and `data-name` is shown, so the roles that a table has by itself are written out.
 export function table(columns, rows, caption) {
+	for (const one of rows.flat(4).filter(Boolean)) {
+		one.setAttribute("role", "row");
+		[...one.cells].forEach((cell, index) => { cell.dataset.name = columns[index]; cell.setAttribute("role", cell.scope === "row" ? "rowheader" : "cell"); });
+	}
 	return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-		h("table", {},
+		h("table", { role: "table" },
 			h("caption", { class: "hidden" }, caption),
 			h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))),
-			h("tbody", {}, rows)));
+			h("tbody", { role: "rowgroup" }, rows)));
 }
 
 export const row = (...cells) => h("tr", {}, cells.map((cell) => (cell instanceof HTMLTableCellElement ? cell : h("td", {}, cell))));

@@ -5,7 +5,7 @@ import { h, p, Panel, replace, svg } from "./dom.js";
 import { count, many, number } from "./units.js";
 import { badge, clientLink, kind, LIVE, QUIET } from "./words.js";
 
-const MOST_CLIENTS = 400, MOST_LINKS = 3000, STEPS = 120, SIDE = 640, EVERY_SECONDS = 30;
+const MOST_CLIENTS = 400, MOST_LINKS = 3000, STEPS = 120, SIDE = 640, EVERY_SECONDS = 30, LABEL = 16;
 const COSTS = ["cheapest quarter", "second quarter", "third quarter", "dearest quarter"];
 
 export class TopologyView {
@@ -21,7 +21,9 @@ export class TopologyView {
 		this.slider = h("input", { type: "range", "aria-label": "Round", min: 1, max: 0, step: 1, oninput: () => app.refresh() });
 		this.number = h("output", {});
 		this.panel = new Panel("Links and the tree of a round");
-		this.panel.body.before(h("form", { class: "filters", onsubmit: (event) => event.preventDefault() }, h("label", {}, "Training", this.training), h("label", {}, this.number, this.slider)));
+		this.filters = h("form", { class: "filters", onsubmit: (event) => event.preventDefault() }, h("label", {}, "Training", this.training), h("label", {}, this.number, this.slider));
+		this.filters.hidden = true;
+		this.panel.body.before(this.filters);
 		this.element = this.panel.element;
 	}
 
@@ -38,6 +40,7 @@ export class TopologyView {
 		else {
 			const round = await this.#round();
 			const states = this.clients.map((one) => [one.id, one.status, one.breaker]);
+			this.filters.hidden = this.#trainings.length === 0;
 			this.panel.show([this.#map.version, states, round?.number, round?.status, round?.plan, round?.participations.map((one) => one.status)], () => this.#draw(round));
 		}
 		return this.#trainings.some((one) => one.status === "running") ? LIVE : QUIET;
@@ -74,7 +77,7 @@ export class TopologyView {
 			const state = part?.status ?? (client.breaker === "closed" ? client.status : client.breaker);
 			const [x, y] = at(client.id);
 			return svg("a", { href: `#/clients/${client.id}`, "aria-label": `${client.id}: ${state}` }, svg("circle", { class: `fill ${kind(state)}${part ? " chosen" : ""}`, cx: x, cy: y, r: part ? 8 : 4 }), svg("title", {}, `${client.id}: ${state}${part?.reason ? `: ${part.reason}` : ""}`),
-				part && svg("text", { x: x + 10, y: y + 4 }, client.id));
+				part && svg("text", x > SIDE * 0.6 ? { x: x - 10, y: y + 4, "text-anchor": "end" } : { x: x + 10, y: y + 4 }, client.id.length > LABEL ? `${client.id.slice(0, LABEL)}…` : client.id));
 		});
 		const used = [...new Set([...parts.values()].map((one) => one.status))];
 		return [p("legend", COSTS.map((name, index) => h("span", { class: `cost${index}` }, `━ ${name}`)), used.map((status) => badge(status))),

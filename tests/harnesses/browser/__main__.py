@@ -1,9 +1,10 @@
 """Run the command of ``make browser``.
 
-It starts a federation in which the devices of one site return NaN after an update, and goes through the views and
-actions of the dashboard in a real Chromium: it finds the fault from the overview alone, isolates a client, pauses and
-resumes the training, starts another one from the form, and compares both. Then it kills a server behind the page. With
-``--pictures`` it stores a picture of each view, and with ``--axe`` axe-core looks for what keeps people out.
+It compares every view with a baseline (`tests.harnesses.browser.baseline`). Then it starts a federation in which the
+devices of one site return NaN after an update, and goes through the views and actions of the dashboard in a real
+Chromium: it finds the fault from the overview alone, isolates a client, pauses and resumes the training, starts another
+one from the form, and compares both. Then it kills a server behind the page. With ``--pictures`` it stores a picture of
+each view, and with ``--axe`` axe-core looks for what keeps people out.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from app.http.quotations import HIDDEN
+from tests.harnesses.browser.baseline import Baseline
 from tests.harnesses.browser.chromium import Tab, browser, installed
 from tests.harnesses.browser.faulty import SITE
 from tests.harnesses.browser.federation import GONE, Federation, federation, over_relays
@@ -173,20 +175,47 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make browser", description=__doc__)
     parser.add_argument("--pictures", type=Path, metavar="DIRECTORY", help="where pictures of the views are stored")
     parser.add_argument("--axe", type=Path, metavar="FILE", help="axe.min.js of axe-core, which then checks each view")
+    parser.add_argument(
+        "--renew", action="store_true", help="write the baseline of all views anew, and do nothing else"
+    )
+    parser.add_argument("--views", action="store_true", help="compare all views with the baseline, and do nothing else")
     given = parser.parse_args()
     if installed() is None:
         print("skipped: there is no Chromium on this machine")
         return 0
     if given.pictures is not None:
         given.pictures.mkdir(parents=True, exist_ok=True)
-    axe = None if given.axe is None else given.axe.read_text()
+    problems = views(renew=given.renew, kept=given.pictures)
+    if not (given.renew or given.views):
+        problems += actions(given.pictures, None if given.axe is None else given.axe.read_text())
+    print("ok" if not problems else f"NOT OK: {len(problems)} problems")
+    return int(bool(problems))
+
+
+def views(*, renew: bool, kept: Path | None) -> list[str]:
+    """Compare every view with the baseline, or write the baseline anew. Returns the problems."""
+    problems: list[str] = []
+
+    def check(what: str, *, holds: bool) -> None:
+        if not holds:
+            print(f"MISSED {what}", flush=True)
+            problems.append(what)
+
+    seen = asyncio.run(Baseline(check, renew=renew, kept=kept).all())
+    print(
+        f"{'ok    ' if not problems else 'MISSED'} {seen} views {'are stored' if renew else 'are as in the baseline'}"
+    )
+    return problems
+
+
+def actions(pictures: Path | None, axe: str | None) -> list[str]:
+    """Go through the views and actions, and through an outage. Returns the problems."""
     with tempfile.TemporaryDirectory(prefix="tcsfeel-browser-") as name, federation(Path(name)) as found:
-        problems = asyncio.run(run(Path(name), found, given.pictures, axe))
+        problems = asyncio.run(run(Path(name), found, pictures, axe))
     with tempfile.TemporaryDirectory(prefix="tcsfeel-browser-") as name:
         for seen in asyncio.run(outage(Path(name))):
             print(f"ok     {seen}", flush=True)
-    print("ok" if not problems else f"NOT OK: {len(problems)} problems")
-    return int(bool(problems))
+    return problems
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import aiohttp
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 30.0
 LOOK_SECONDS = 0.1
-UNREAD = ("/events/stream", "/session")  # paths of calls whose answers the page does not read to their end
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",
@@ -36,7 +35,7 @@ def installed() -> str | None:
 
 
 class Tab:
-    """One tab. It notes what the page says on its console, which hosts it calls, and which calls have not ended."""
+    """One tab. It notes what the page says on its console, and which hosts it calls."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -44,7 +43,6 @@ class Tab:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self.console: list[str] = []
         self.hosts: set[str] = set()
-        self.calls: set[str] = set()
 
     async def listen(self) -> None:
         """Receive answers and events until the browser ends."""
@@ -53,12 +51,7 @@ class Tab:
             if "id" in told:
                 self._waiting.pop(told["id"]).set_result(told)
             elif told["method"] == "Network.requestWillBeSent":
-                url = urlsplit(told["params"]["request"]["url"])
-                self.hosts.add(url.netloc)
-                if not url.path.endswith(UNREAD):
-                    self.calls.add(told["params"]["requestId"])
-            elif told["method"] in {"Network.loadingFinished", "Network.loadingFailed"}:
-                self.calls.discard(told["params"]["requestId"])
+                self.hosts.add(urlsplit(told["params"]["request"]["url"]).netloc)
             elif told["method"] == "Runtime.exceptionThrown":
                 self.console.append(str(told["params"]["exceptionDetails"]))
             elif told["method"] == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
@@ -125,9 +118,9 @@ class Tab:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
 
-    async def picture(self, path: Path, *, whole: bool = True) -> None:
+    async def picture(self, path: Path, *, whole: bool = True, quality: int = 80) -> None:
         """Store a picture of the page, or of the part that fits into the window."""
-        options = {"format": "webp", "quality": 80, "captureBeyondViewport": whole}
+        options = {"format": "webp", "quality": quality, "captureBeyondViewport": whole}
         if whole:
             size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
             options["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}

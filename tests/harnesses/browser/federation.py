@@ -17,7 +17,6 @@ AGENTS = 50
 SEED = 1
 PATIENCE = 60.0
 RELAYED_ROUNDS = 3
-ENDLESS = 2000  # rounds, more than a training has while somebody looks
 GONE = "edge-gone"
 NEVER = 0.999  # a target that the training does not reach while somebody looks
 
@@ -33,8 +32,8 @@ class Federation:
 
 
 @contextmanager
-def federation(directory: Path, *, rounds: int = ENDLESS) -> Iterator[Federation]:
-    """Start everything, and a training with so many rounds. All processes end with the block."""
+def federation(directory: Path) -> Iterator[Federation]:
+    """Start everything. All processes end with the block."""
     with stage(directory, seed=SEED, agents=AGENTS) as found:
         plane, key = found.plane, found.key_file.read_text().strip()
         plane.put("/v1/connectivity", World.of(SEED, AGENTS).connectivity())
@@ -51,7 +50,7 @@ def federation(directory: Path, *, rounds: int = ENDLESS) -> Iterator[Federation
             plane.put(f"/v1/clients/{GONE}", gone | {"latency": 5.0, "tags": {"site": "site-1"}})
             body = Job(strategy="tcs-feel", agents=AGENTS, seed=SEED, target_accuracy=NEVER).training()
             body["selection"] |= {"min_clients": 8, "max_clients": 14, "budget_constraint": 2.0}
-            training = plane.post("/v1/trainings", body | {"name": "digits", "max_rounds": rounds})["id"]
+            training = plane.post("/v1/trainings", body | {"name": "digits", "max_rounds": 2000})["id"]
             plane.post("/v1/trainings", {"name": "digits, slower"})
             plane.post(f"/v1/trainings/{training}/start")
             yield Federation(plane, plane.url, key, training)
@@ -60,10 +59,10 @@ def federation(directory: Path, *, rounds: int = ENDLESS) -> Iterator[Federation
             site.wait()
 
 
-def over_relays(found: Federation, *, rounds: int = ENDLESS) -> None:
+def over_relays(found: Federation) -> None:
     """Run some rounds of another training, whose updates travel over relays, so that its trees have branches."""
     selection = {"min_clients": 8, "max_clients": 14}
-    body = {"name": "digits over relays", "topology": "relay", "selection": selection, "max_rounds": rounds}
+    body = {"name": "digits over relays", "topology": "relay", "selection": selection, "max_rounds": 2000}
     path = f"/v1/trainings/{found.plane.post('/v1/trainings', body)['id']}"
     found.plane.post(f"{path}/start")
     wait_until(lambda: int(found.plane.get(path)["current_round"]) > RELAYED_ROUNDS)
