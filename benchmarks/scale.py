@@ -22,6 +22,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from app.domain.balance import balanced_within_bounds
+from app.domain.weighing import believable_skew
 from benchmarks.arena import Served, databases, served
 from benchmarks.fleet import client_id
 from benchmarks.machine import Times, cpu_seconds
@@ -30,7 +31,6 @@ from tcsfeel.contract.recipes import RECIPES
 from tcsfeel.network.centrality import prepare
 from tcsfeel.network.connectivity import Connectivity, Edge
 from tcsfeel.selection import STRATEGIES, Candidate, History, SelectionPolicy, Weights, select
-from tcsfeel.selection.skew import believable_skew
 
 SECONDS = {500: 0.1, 10_000: 1.5}
 RECIPE_SECONDS = {500: 0.1, 10_000: 1.0}  # of CPU

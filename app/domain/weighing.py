@@ -19,8 +19,11 @@ from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation.mean import WEIGHTS
 from tcsfeel.aggregation.updates import NEED_STEPS
 from tcsfeel.aggregation.weights import bounded
-from tcsfeel.selection.skew import believable_skew
-from tcsfeel.selection.types import Candidate
+from tcsfeel.selection.candidates import Candidates
+from tcsfeel.selection.claims import believed
+from tcsfeel.selection.labels import read_labels
+from tcsfeel.selection.skew import Floats, sample_shares, skew_of
+from tcsfeel.selection.types import Candidate, History, SelectionPolicy
 
 AS_USUAL = "as the rule weighs them"
 BY_STALENESS = ", times 1/sqrt(1 + staleness)"
@@ -133,3 +136,11 @@ def _basis(reported: int, sketched: int, count: int) -> str:
 
 def _clients(count: int) -> str:
     return "1 client" if count == 1 else f"{count} clients"
+
+
+def believable_skew(candidates: Sequence[Candidate]) -> Floats:
+    """Return the differences (N, C), where a claim of far more samples than is usual does not count (`claims`)."""
+    taken = Candidates.of(believed(candidates, History(), SelectionPolicy()).candidates)
+    samples = sample_shares(taken.columns.data_size)
+    labels = read_labels([one.data_distribution for one in taken], samples)
+    return skew_of(labels, taken.sketches, samples)

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain.balance import balanced_within_bounds
+from app.domain.weighing import believable_skew
 from benchmarks.selection.learning import Model, Recipe, steps_of
 from tcsfeel.aggregation import Parameters, UpdateFacts, Updates, next_model
 from tcsfeel.aggregation.config import Aggregation, AggregationConfig
-from tcsfeel.selection.skew import believable_skew
 from tcsfeel.selection.types import Candidate
 from tcsfeel.wire.tasks import Scalar
 

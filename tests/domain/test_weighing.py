@@ -16,11 +16,11 @@ from app.domain.weighing import (
     PARTIAL_TOO,
     STALE_TOO,
     UNKNOWN,
+    believable_skew,
     discounted,
     weighed,
     weights_of,
 )
-from tcsfeel.selection.skew import believable_skew
 from tcsfeel.selection.types import Candidate
 from tests.store.samples import a_round
 from tests.tcsfeel.worlds import candidates

@@ -138,7 +138,7 @@ class EventFeed:
     def _forget(self) -> None:
         """Empty the memory, since nobody keeps it up to date while there are no readers."""
         self._recent.clear()
-        self._newest = None
+        self._newest = self._told = None
 
     def stop(self) -> None:
         """End every wait, those to come included, because the server stops."""
@@ -157,12 +157,12 @@ class EventFeed:
         return EventPage(items, more=False, cursor=max(after, newest))
 
     async def _read_past(self, after: int, limit: int, only: EventFilter) -> EventPage:
-        """Read from the database, or wait for another reader's read of the same."""
+        """Read from the database, or wait for another reader's read of the same that has not begun yet."""
         wanted = (after, limit, only)
         task = self._past.get(wanted)
         if task is None:
             task = self._past[wanted] = asyncio.create_task(self._read_in_turn(after, limit, only))
-            task.add_done_callback(lambda _: self._past.pop(wanted))
+            task.add_done_callback(_hear)
         return await asyncio.shield(task)
 
     async def _read_in_turn(self, after: int, limit: int, only: EventFilter) -> EventPage:
@@ -172,6 +172,8 @@ class EventFeed:
                 await self._past_turns.acquire()
         except TimeoutError as error:
             raise NoFreeConnection(f"other readers of old events were busy for {PAST_SECONDS:g} s") from error
+        finally:  # who comes from now on may have written what this read does not see
+            self._past.pop((after, limit, only), None)
         try:
             return await self._log.page(
                 after=after, limit=limit, training_id=only.training_id, client_id=only.client_id, types=only.types
@@ -222,3 +224,9 @@ class EventFeed:
         for one in waiting:
             if not one.done():
                 one.set_result(None)
+
+
+def _hear(read: "asyncio.Task[EventPage]") -> None:
+    """Take the error of a read whose readers may all have left, or it would be logged as one that nobody expects."""
+    if not read.cancelled():
+        read.exception()

@@ -83,7 +83,7 @@ class Deliveries:
         self._watch = watch
         self._uploads = uploads
         self._bucket = bucket
-        self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._fetching: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def take(
         self,
@@ -127,7 +127,9 @@ class Deliveries:
                 received = await upload.receive(body, task.most_bytes, size=_length(headers))
             if expected is not None and received.sha256 != expected.hex():
                 raise CorruptedResult
-            delivery = Delivery(coding=coding, seconds=loop.time() - began, evidence=evidence)
+            # How long a device took to put its result into the bucket is not known.
+            seconds = 0.0 if body is None else loop.time() - began
+            delivery = Delivery(coding=coding, seconds=seconds, evidence=evidence)
             await self.keep(task, partial(pieces_of, upload.map(received.sha256)), delivery)
         finally:
             await in_thread("files", upload.clear)
@@ -137,7 +139,7 @@ class Deliveries:
 
         A second call of the agent waits for the first one, so that an upload is read once however often it is named.
         """
-        async with self._fetching.setdefault(task_id, asyncio.Lock()):
+        async with self._fetching.setdefault((client_id, task_id), asyncio.Lock()):
             await self.take(client_id, task_id, headers, None)
 
     async def _from_bucket(self, task: MailedTask, expected: bytes | None, upload: ModelStore) -> StoredFile:

@@ -167,8 +167,8 @@ class WebhookDeliveries:
 
     async def _store(
         self, lease: WebhookLease, before: Known, cursor: int, due: Sequence[Delivery], tries: Sequence[Sent]
-    ) -> Known:
-        """Store the results of the tries, and read what is to be sent next.
+    ) -> Known | None:
+        """Store the results of the tries, and read what is to be sent next; None if nothing is sent any more.
 
         The cursor stays where it was `before` if other events are wanted by now.
         """
@@ -200,7 +200,7 @@ class WebhookDeliveries:
                 await tx.webhooks.drop_oldest_dead(webhook.id, MOST_DEAD)
             known = await self._read(tx, webhook)
         self._note(len(arrived), failed, dead)
-        return known
+        return known if webhook.enabled else None
 
     def _note(self, arrived: int, failed: Sequence[Delivery], dead: Sequence[Delivery]) -> None:
         for outcome, count in (("delivered", arrived), ("dead", len(dead)), ("failed", len(failed) - len(dead))):

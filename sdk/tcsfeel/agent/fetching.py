@@ -32,6 +32,8 @@ Fetch = Callable[[Entry], Awaitable[Parameters | Outcome]]
 """Fetches the parameters of a task, or says how it has ended without them."""
 
 _log = logging.getLogger(__name__)
+# httpx2 tells of each call at INFO, with its URL; a presigned URL is a secret.
+logging.getLogger("httpx2").addFilter(lambda record: record.levelno > logging.INFO)
 
 
 class Fetching:

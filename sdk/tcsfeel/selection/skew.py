@@ -4,16 +4,13 @@ What counts is the labels that a client reports, also with noise. For a client t
 sketch of its updates, if there is one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from tcsfeel.selection.candidates import Candidates
-from tcsfeel.selection.claims import believed
-from tcsfeel.selection.labels import Labels, read_labels
+from tcsfeel.selection.labels import Labels
 from tcsfeel.selection.sketches import skew_of_sketches
-from tcsfeel.selection.types import Candidate, History, SelectionPolicy
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,11 +39,3 @@ def skew_of(labels: Labels, sketches: Mapping[int, tuple[float, ...]], samples: 
     mean_square = float((of_reporting * of_reporting).sum(axis=1).mean()) if len(of_reporting) else 0.0
     unreported = [None if known else sketches.get(place) for place, known in enumerate(labels.reported)]
     return np.hstack([of_labels, skew_of_sketches(unreported, samples, mean_square or None)])
-
-
-def believable_skew(candidates: Sequence[Candidate]) -> Floats:
-    """Return the differences (N, C), where a claim of far more samples than is usual does not count (`claims`)."""
-    taken = Candidates.of(believed(candidates, History(), SelectionPolicy()).candidates)
-    samples = sample_shares(taken.columns.data_size)
-    labels = read_labels([one.data_distribution for one in taken], samples)
-    return skew_of(labels, taken.sketches, samples)

@@ -4,8 +4,10 @@ Covers: app.services.events.feed
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -252,3 +254,45 @@ async def test_readers_are_woken_only_by_new_events(sqlite: Database, monkeypatc
             await write(sqlite, "y")
             assert names(await waiting) == ["y"]
             assert woken == 1
+
+
+async def test_who_writes_while_a_read_of_old_events_is_made_does_not_share_it(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed, began, goes_on = EventFeed(db, places=8), asyncio.Event(), asyncio.Event()
+    real = feed._log.page
+
+    async def slow(**given: Any) -> EventPage:
+        found = await real(**given)
+        began.set()
+        await goes_on.wait()
+        return found
+
+    monkeypatch.setattr(feed._log, "page", slow)
+    first = asyncio.create_task(feed.page(after=0, limit=10))
+    await began.wait()
+    await write(db, "x")
+    second = asyncio.create_task(feed.page(after=0, limit=10))
+    goes_on.set()
+    assert [names(await one) for one in (first, second)] == [[], ["x"]]
+
+
+async def test_a_read_that_fails_after_its_readers_have_left_is_no_unexpected_error(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed, fails, unexpected = EventFeed(db, places=8), asyncio.Event(), list[Any]()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, told: unexpected.append(told))
+
+    async def failing(**_given: Any) -> EventPage:
+        await fails.wait()
+        raise OSError("the database is gone")
+
+    monkeypatch.setattr(feed._log, "page", failing)
+    reader = asyncio.create_task(feed.page(after=0, limit=10))
+    await asyncio.sleep(0.01)
+    reader.cancel()
+    await asyncio.wait([reader])
+    fails.set()
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert unexpected == []

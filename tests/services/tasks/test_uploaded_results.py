@@ -50,6 +50,7 @@ async def test_an_upload_is_the_result_of_its_task_and_leaves_the_bucket(
     reply = await post.poll()
     assert reply.file is not None
     assert bytes(post.spool.map(reply.file.sha256)) == RESULT
+    assert reply.seconds == 0, "the link from the bucket is not that of the device"
 
 
 @pytest.mark.parametrize("body", [RESULT + b"x", RESULT[:-1] + b"\xff", b""])

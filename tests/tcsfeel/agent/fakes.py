@@ -95,7 +95,7 @@ def task_body(task: Task, parameters: Parameters = PARAMETERS) -> bytes:
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Let the loop and the threads go on until it holds; the limit only ends a test that would hang."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not condition():  # noqa: ASYNC110  (conditions of threads, which set no asyncio.Event)
             await asyncio.sleep(0.001)
 

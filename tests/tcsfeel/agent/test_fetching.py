@@ -56,6 +56,7 @@ async def test_parameters_are_fetched_without_a_key_and_from_where_they_broke_of
 async def test_a_fetch_that_fails_says_why_and_not_by_which_url(
     status: int, body: bytes, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)  # at which httpx2 logs every call
     clock = FakeClock()
     fetching = Fetching(clock=clock.now)
     assert fetching.said == {BY_URL: "?1"}
