@@ -8,7 +8,8 @@ pytestmark = needs_node
 
 PAGE = """
     class Node {
-        constructor(tag) { Object.assign(this, { tag, children: [], attributes: {}, heard: {} }); }
+        constructor(tag) { Object.assign(this, { tag, children: [], attributes: {}, heard: {}, dataset: {} }); }
+        get cells() { return this.children; }
         append(...nodes) { this.children.push(...nodes); }
         before() {}
         replaceChildren(...nodes) { [this.children, this.entered] = [nodes, undefined]; }
